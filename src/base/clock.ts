@@ -1,0 +1,23 @@
+/** Time, handed in so that the store also runs in a simulator where no real time passes. */
+export interface Clock {
+  /** Milliseconds since 1970, for people. May jump. */
+  wallMs(): number;
+  /** Milliseconds, never going back. */
+  monotonicMs(): number;
+  /** Calls back once after at least `delayMs`; never keeps the process alive. */
+  after(delayMs: number, callback: () => void): Timer;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  after(delayMs, callback) {
+    const handle = setTimeout(callback, delayMs);
+    handle.unref();
+    return { cancel: () => clearTimeout(handle) };
+  },
+};

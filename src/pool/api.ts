@@ -1,0 +1,410 @@
+/**
+ * What users hold: the types of the store's public door. The embedded store implements them here in
+ * `pool`; a client of the daemon implements the same.
+ */
+import type { Readable, Writable } from 'node:stream';
+import type { EngineChoice } from '../device/host.ts';
+
+declare const brand: unique symbol;
+/** 64-bit object ids, never reused, not even after a crash. */
+export type MblockId = bigint & { readonly [brand]: 'mblock' };
+export type MlogId = bigint & { readonly [brand]: 'mlog' };
+export type ObjectId = MblockId | MlogId;
+export interface MdcId {
+  readonly logA: MlogId;
+  readonly logB: MlogId;
+}
+
+export type MediaClass = 'capacity' | 'staging';
+
+/** A device of a pool to be: a path, and what to do with it. */
+export interface MediaClassOptions {
+  /** A block device, or a file: made when it is not there (`sizeBytes` is then required). */
+  path: string;
+  /** Of a file to be made, or a limit on what of an existing device is used. */
+  sizeBytes?: number | undefined;
+  /** 1–64 MiB, a power of two; 32 MiB by default. */
+  mblockSizeBytes?: number | undefined;
+  /** 0–100, by default 5: the part that only allocations with `spare` may use. */
+  sparePercent?: number | undefined;
+  /** Discard the whole device first. */
+  discard?: boolean | undefined;
+}
+
+/** What set() can change. */
+export interface PoolParameters {
+  uid: number;
+  gid: number;
+  /** Permission bits, at most 0o777. */
+  mode: number;
+  /** At most 63 of [A-Za-z0-9._-]. */
+  label: string;
+  /** A UUID by which an application knows its pools. */
+  utype: string;
+  /** 0–32. */
+  readAheadPages: number;
+  /** log2 of bytes, 27–32. */
+  mappedRegionLog2: number;
+  sparePercentCapacity: number;
+  sparePercentStaging: number;
+}
+
+export interface CreateOptions extends Partial<PoolParameters> {
+  /** 1–31 of [A-Za-z0-9._-], not starting with '-'. */
+  name: string;
+  capacity: MediaClassOptions;
+  staging?: MediaClassOptions | undefined;
+  /** Overwrite whatever the devices hold. A device in use stays refused. */
+  force?: boolean | undefined;
+  engine?: EngineChoice | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface OpenOptions {
+  /** Write nothing at all, and share the devices with other readers. */
+  readOnly?: boolean | undefined;
+  /** No other handle in this process either: BUSY for the second. */
+  exclusive?: boolean | undefined;
+  /** Where the staging device is, when it is not where it was last. */
+  stagingPath?: string | undefined;
+  /** Files and directories to look in when `target` is a name or UUID; $MPOOL_PATH by default. */
+  searchPlaces?: readonly string[] | undefined;
+  /** Come up without the staging device; its objects answer NO_DEVICE. Read-only. */
+  force?: boolean | undefined;
+  /** Parameters to change, durably, while opening. */
+  parameters?: Partial<PoolParameters> | undefined;
+  /** Take in what the devices grew by. */
+  grow?: boolean | undefined;
+  engine?: EngineChoice | undefined;
+  /** Memory for checksum tables of mblocks being read; 64 MiB by default. */
+  checksumCacheBytes?: number | undefined;
+  /** Discard freed zones in the background; true by default. */
+  discard?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Pool extends AsyncDisposable {
+  readonly name: string;
+  readonly uuid: string;
+  readonly readOnly: boolean;
+  readonly mblocks: Mblocks;
+  readonly mlogs: Mlogs;
+  readonly mdcs: Mdcs;
+
+  info(): Promise<PoolInfo>;
+  parameters(): Promise<PoolParameters>;
+  /** Durable when it resolves; all or nothing. */
+  setParameters(changes: Partial<PoolParameters>): Promise<void>;
+  /** Of one class, or of all. */
+  usage(mediaClass?: MediaClass): Promise<Usage>;
+  devices(): Promise<DeviceInfo[]>;
+  /** Adds the staging class. @throws ERR_MPOOL_EXISTS, ERR_MPOOL_NOT_BLANK … as create */
+  addMediaClass(
+    mediaClass: 'staging',
+    options: MediaClassOptions & { force?: boolean | undefined },
+  ): Promise<void>;
+  /** Takes in what the devices (or files) grew by. @returns bytes gained */
+  grow(): Promise<number>;
+  /** Makes everything appended and written so far durable. */
+  sync(): Promise<void>;
+  stats(): PoolStats;
+  /**
+   * Waits for I/O. Idempotent.
+   * @throws ERR_MPOOL_BUSY while logs are open or uncommitted objects are held, unless forced: then
+   *   logs are closed (synced) and uncommitted objects are aborted
+   */
+  close(options?: { force?: boolean | undefined }): Promise<void>;
+}
+
+export interface Mblocks {
+  /**
+   * A zone of its own, held until commit or abort (disposing aborts).
+   * @throws ERR_MPOOL_NO_SPACE, ERR_MPOOL_NOT_FOUND when the pool has no such class
+   */
+  alloc(options?: {
+    mediaClass?: MediaClass | undefined;
+    /** May use the spare part, and uses it first. */
+    spare?: boolean | undefined;
+  }): Promise<Mblock>;
+  /** @throws ERR_MPOOL_NOT_FOUND */
+  find(id: MblockId): Promise<Mblock>;
+  /** Several in one durable step: all of them or none after a crash. */
+  commit(mblocks: readonly Mblock[]): Promise<void>;
+  abort(mblocks: readonly Mblock[]): Promise<void>;
+  /** Several in one durable step per MDC. All ids are checked first. */
+  delete(ids: readonly MblockId[]): Promise<void>;
+  /** Committed ones, in the order of their ids within each MDC. */
+  list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MblockProperties>;
+  /** Verified bytes of a committed mblock; as Mblock.read(). */
+  read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
+}
+
+export interface MblockProperties {
+  id: MblockId;
+  mediaClass: MediaClass;
+  committed: boolean;
+  /** What can be written. */
+  capacityBytes: number;
+  /** What it takes of the device. */
+  allocatedBytes: number;
+  writtenBytes: number;
+  optimalWriteSizeBytes: number;
+}
+
+export interface Mblock extends AsyncDisposable {
+  readonly id: MblockId;
+  readonly mediaClass: MediaClass;
+  readonly capacityBytes: number;
+  readonly optimalWriteSizeBytes: number;
+  readonly writtenBytes: number;
+  readonly committed: boolean;
+  properties(): MblockProperties;
+
+  /**
+   * Appends. All or nothing: after an error `writtenBytes` is as it was, and the mblock can only be
+   * aborted. Any length; one that is no multiple of 4,096 must be the last. Writes are ordered as called.
+   * @param data borrowed until the promise settles; several pieces are one write
+   */
+  write(data: Uint8Array | readonly Uint8Array[]): Promise<void>;
+  /** Durable and visible when it resolves, with all its data. Again: no effect. */
+  commit(): Promise<void>;
+  /** Gives the zone back. @throws ERR_MPOOL_COMMITTED */
+  abort(): Promise<void>;
+  /** Gone after a crash when it resolves; its space comes back when no read uses it. */
+  delete(): Promise<void>;
+  /**
+   * Bytes, verified against their checksums, bypassing the page cache. Any offset and length.
+   * @throws ERR_MPOOL_CHECKSUM, ERR_MPOOL_UNCOMMITTED, ERR_MPOOL_NOT_FOUND once deleted;
+   *   RangeError beyond `writtenBytes`
+   */
+  read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
+  /**
+   * The same into the caller's memory, borrowed until the promise settles; without a copy when the range is
+   * of whole pages and the memory is of allocateBuffer().
+   */
+  readInto(offsetBytes: number, into: Uint8Array): Promise<void>;
+  /** Several ranges at once. */
+  readMany(
+    ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+  ): Promise<Uint8Array[]>;
+  /** Writes what is piped in; does not commit. */
+  writable(): Writable;
+  readable(options?: {
+    offsetBytes?: number | undefined;
+    lengthBytes?: number | undefined;
+  }): Readable;
+}
+
+export interface Mlogs {
+  /**
+   * An empty log, uncommitted: it exists for others, and after a crash, once commit() resolved.
+   * @param options.capacityBytes what the log can take, rounded up
+   */
+  alloc(options: {
+    capacityBytes: number;
+    mediaClass?: MediaClass | undefined;
+    spare?: boolean | undefined;
+  }): Promise<MlogAllocation>;
+  /**
+   * Opens a committed log; opening it again gives the same log (with the same options).
+   * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_CORRUPT when acknowledged records are damaged,
+   *   ERR_MPOOL_COMPACTING with `compactionSemantics` when a compaction was not ended
+   */
+  open(
+    id: MlogId,
+    options?: { compactionSemantics?: boolean | undefined },
+  ): Promise<Mlog>;
+  properties(id: MlogId): Promise<MlogProperties>;
+  /** @throws ERR_MPOOL_BUSY while open */
+  delete(ids: readonly MlogId[]): Promise<void>;
+  list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MlogProperties>;
+}
+
+export interface MlogAllocation extends AsyncDisposable {
+  readonly id: MlogId;
+  readonly capacityBytes: number;
+  commit(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+export interface MlogProperties {
+  id: MlogId;
+  mediaClass: MediaClass;
+  committed: boolean;
+  /** Of the extent, header page included. */
+  allocatedBytes: number;
+  /** Only of an open log. */
+  generation?: bigint | undefined;
+  usedBytes?: number | undefined;
+}
+
+export interface Mlog extends AsyncDisposable {
+  readonly id: MlogId;
+  readonly generation: bigint;
+  /** Bytes of the extent that frames can use. */
+  readonly capacityBytes: number;
+  /** Bytes that frames use, what is still buffered included. */
+  readonly usedBytes: number;
+  readonly recordCount: number;
+
+  /**
+   * Appends one record of any size that fits, copied before this returns.
+   * sync: resolves once it and all before it are durable; shares its flush with others in flight.
+   * async (default): resolves once it is ordered; a later sync() covers it; a crash may lose it, but
+   * only as part of a suffix.
+   * @throws ERR_MPOOL_LOG_FULL and nothing changed; ERR_MPOOL_FAILED
+   */
+  append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void>;
+  /** Makes all appended so far durable. */
+  sync(): Promise<void>;
+  /** A reader of its own at the first record; sees what is buffered too. */
+  reader(): MlogReader;
+  /** All records from the first. */
+  records(): AsyncIterable<Uint8Array>;
+  /**
+   * Empties the log in one durable step; the generation becomes at least `minGeneration`, and higher.
+   * Readers start again.
+   */
+  erase(minGeneration?: bigint): Promise<void>;
+  /** Markers, only with `compactionSemantics`: durable when resolved. */
+  startCompaction(): Promise<void>;
+  endCompaction(): Promise<void>;
+  /** Syncs. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface MlogReader {
+  /** The next record, or undefined at the end (for now). @throws ERR_MPOOL_TOO_LARGE beyond `maxBytes`: not consumed */
+  next(options?: { maxBytes?: number | undefined }): Promise<Uint8Array | undefined>;
+  /**
+   * Passes over the next record, which must have just that many bytes.
+   * @throws ERR_MPOOL_SKIP_MISMATCH when shorter (it is passed over), ERR_MPOOL_TOO_LARGE when longer (it is not)
+   */
+  skip(lengthBytes: number): Promise<void>;
+  rewind(): void;
+}
+
+export interface Mdcs {
+  alloc(options: {
+    capacityBytes: number;
+    mediaClass?: MediaClass | undefined;
+    spare?: boolean | undefined;
+  }): Promise<MdcAllocation>;
+  open(id: MdcId): Promise<Mdc>;
+  /** The pool's own MDC for its user's bootstrap. It lives as long as the pool. */
+  root(): Promise<Mdc>;
+  /** @throws ERR_MPOOL_BUSY while open */
+  delete(id: MdcId): Promise<void>;
+  list(): AsyncIterable<MdcProperties>;
+}
+
+export interface MdcAllocation extends AsyncDisposable {
+  readonly id: MdcId;
+  commit(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+export interface MdcProperties {
+  id: MdcId;
+  mediaClass: MediaClass;
+  allocatedBytes: number;
+  root: boolean;
+}
+
+export interface Mdc extends AsyncDisposable {
+  readonly id: MdcId;
+  readonly generation: bigint;
+  readonly usage: { usedBytes: number; capacityBytes: number; recordCount: number };
+  /** As Mlog.append(). @throws ERR_MPOOL_LOG_FULL: compact() */
+  append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void>;
+  sync(): Promise<void>;
+  reader(): MlogReader;
+  records(): AsyncIterable<Uint8Array>;
+  /**
+   * From here appends go to the other log, and nothing of it counts until endCompaction(): a crash, or
+   * cancelCompaction(), leaves the old content.
+   */
+  startCompaction(): Promise<void>;
+  /** One durable write makes the new content the MDC's content, all or nothing. */
+  endCompaction(): Promise<void>;
+  cancelCompaction(): Promise<void>;
+  /** Replaces the content by `records`, in one durable step; on an error the old content stands. */
+  compact(
+    records: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
+  ): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface PoolInfo {
+  name: string;
+  uuid: string;
+  formatVersion: number;
+  /** Of the superblock. */
+  generation: number;
+  createdMs: number;
+  readOnly: boolean;
+  /** 'faulted': a device is missing or the pool failed. */
+  health: 'optimal' | 'faulted';
+  /** Why it is faulted. */
+  fault?: string | undefined;
+  mdcCount: number;
+  parameters: PoolParameters;
+  devices: DeviceInfo[];
+  usage: Usage;
+  rootMdc: MdcId;
+}
+
+export interface DeviceInfo {
+  mediaClass: MediaClass;
+  path: string;
+  uuid: string;
+  kind: 'file' | 'block' | 'simulated';
+  engine: string;
+  status: 'online' | 'missing' | 'failed';
+  sectorBytes: number;
+  mblockSizeBytes: number;
+  sizeBytes: number;
+  usage: Usage;
+}
+
+/** Bytes unless said. total = usable + spare; reserved is beside it. */
+export interface Usage {
+  totalBytes: number;
+  usableBytes: number;
+  freeUsableBytes: number;
+  spareBytes: number;
+  freeSpareBytes: number;
+  usedBytes: number;
+  /** Superblocks, and what is no whole zone. */
+  reservedBytes: number;
+  mblockCount: number;
+  mblockAllocatedBytes: number;
+  mblockWrittenBytes: number;
+  /** Users' logs, the root MDC's included. */
+  mlogCount: number;
+  mlogAllocatedBytes: number;
+  /** Logs of the pool's own MDCs. */
+  metadataBytes: number;
+}
+
+export interface PoolStats {
+  commits: number;
+  deletes: number;
+  flushes: number;
+  /** Metadata frames written: commits / metadataFrames tells how well group commit shares. */
+  metadataFrames: number;
+  compactions: number;
+  objectCount: number;
+  objectTableBytes: number;
+  checksumErrors: number;
+}
+
+/** What scan() finds. */
+export interface FoundPool {
+  name: string;
+  uuid: string;
+  formatVersion: number;
+  devices: { path: string; mediaClass: MediaClass; sizeBytes: number }[];
+  /** False when a device that the superblock names was not found. */
+  complete: boolean;
+}
