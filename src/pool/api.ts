@@ -4,12 +4,10 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { EngineChoice } from '../device/host.ts';
+import type { MblockId, MlogId } from '../format/object-id.ts';
 
-declare const brand: unique symbol;
-/** 64-bit object ids, never reused, not even after a crash. */
-export type MblockId = bigint & { readonly [brand]: 'mblock' };
-export type MlogId = bigint & { readonly [brand]: 'mlog' };
-export type ObjectId = MblockId | MlogId;
+export type { MblockId, MlogId, ObjectId } from '../format/object-id.ts';
+
 export interface MdcId {
   readonly logA: MlogId;
   readonly logB: MlogId;
@@ -198,7 +196,8 @@ export interface Mblock extends AsyncDisposable {
 export interface Mlogs {
   /**
    * An empty log, uncommitted: it exists for others, and after a crash, once commit() resolved.
-   * @param options.capacityBytes what the log can take, rounded up
+   * @param options.capacityBytes space to take, rounded up to pages (beyond a zone, to zones); frames and
+   *   the header page need a little of it
    */
   alloc(options: {
     capacityBytes: number;
@@ -281,7 +280,10 @@ export interface MlogReader {
    * @throws ERR_MPOOL_SKIP_MISMATCH when shorter (it is passed over), ERR_MPOOL_TOO_LARGE when longer (it is not)
    */
   skip(lengthBytes: number): Promise<void>;
+  /** The next record read is the first. */
   rewind(): void;
+  /** Gives the reader's memory back; reading again starts at the first record. */
+  close(): Promise<void>;
 }
 
 export interface Mdcs {

@@ -1,0 +1,110 @@
+/** What a verb is: a row of data for the grammar and the help, and a function that does it. */
+import type { Output } from './output.ts';
+import type { Store } from './store.ts';
+import type { Kind } from './values.ts';
+
+/** Options that a verb may allow beside -h, -v, -V and --json, which every verb has. */
+export const OPTIONS = {
+  data: { short: undefined, meaning: 'verify every page of data too' },
+  discard: { short: 'D', meaning: 'discard the whole device first' },
+  force: { short: 'f', meaning: 'go on where it would be refused' },
+  help: { short: 'h', meaning: 'show this help; with -v more of it' },
+  json: { short: undefined, meaning: 'write one JSON document' },
+  noheadings: { short: 'H', meaning: 'leave out the line of headings' },
+  noresolve: { short: 'N', meaning: 'show numbers instead of names of users and groups' },
+  nosuffix: { short: 'p', meaning: 'show sizes as plain numbers of bytes' },
+  raw: { short: undefined, meaning: 'bytes as they are, not lines' },
+  spare: { short: 's', meaning: 'may use the spare part of the media class' },
+  sync: { short: undefined, meaning: 'make each record durable before the next' },
+  verbose: { short: 'v', meaning: 'say more; twice for still more' },
+  version: { short: 'V', meaning: 'show the version' },
+  yaml: { short: 'Y', meaning: 'write YAML; with -v and -vv more of it' },
+} as const satisfies Record<string, { short: string | undefined; meaning: string }>;
+
+export type OptionName = keyof typeof OPTIONS;
+export const COMMON_OPTIONS: readonly OptionName[] = ['help', 'json', 'verbose', 'version'];
+
+export interface Positional {
+  /** As the help shows it: 'POOL'. */
+  readonly name: string;
+  readonly meaning: string;
+  /** 'one' by default. Only the last one can be something else. */
+  readonly count?: 'one' | 'optional' | 'any' | 'some';
+}
+
+export interface Parameter<T = unknown> {
+  readonly kind: Kind<T>;
+  readonly meaning: string;
+  /** As a user would type it; only shown. */
+  readonly default?: string;
+  readonly required?: boolean;
+}
+
+export type Parameters = Readonly<Record<string, Parameter>>;
+export type ValuesOf<P extends Parameters> = {
+  [K in keyof P]?: P[K] extends Parameter<infer T> ? T : never;
+};
+
+/** What was typed after the verb, read and checked. */
+export interface Call<P extends Parameters = Parameters> {
+  /** The positional words. */
+  readonly words: readonly string[];
+  readonly values: ValuesOf<P>;
+  readonly options: ReadonlySet<OptionName>;
+  /** How often -v was given. */
+  readonly verbosity: number;
+}
+
+/** The world around a call; tests hand in their own. */
+export interface Context {
+  readonly out: Output;
+  /** A line on standard error, without the program's name. */
+  note(line: string): void;
+  /** Standard input. */
+  input(): AsyncIterable<Uint8Array>;
+  /** Where pools are looked for by name. */
+  readonly places: readonly string[];
+  /** Aborted by the first Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Loaded when first needed: help must not wait for it, nor fail with it. */
+  store(): Promise<Store>;
+  /** Where a progress bar goes; undefined when standard error is no terminal. */
+  readonly progress: { write(text: string): void; columns: number } | undefined;
+}
+
+export interface Command {
+  /** 'create', or 'mblock put'. */
+  readonly name: string;
+  /** One line, without a full stop. */
+  readonly summary: string;
+  readonly positionals: readonly Positional[];
+  readonly parameters: Parameters;
+  readonly options: readonly OptionName[];
+  /** Paragraphs for -hv. */
+  readonly details: readonly string[];
+  readonly examples: readonly string[];
+  /** @returns the exit status, 0 when none */
+  run(call: Call, context: Context): Promise<number | void>;
+}
+
+/** Keeps the types of a verb's parameters together with the function that uses them. */
+export function command<const P extends Parameters>(spec: {
+  name: string;
+  summary: string;
+  positionals?: readonly Positional[];
+  parameters?: P;
+  options?: readonly OptionName[];
+  details?: readonly string[];
+  examples: readonly string[];
+  run(call: Call<P>, context: Context): Promise<number | void>;
+}): Command {
+  return {
+    ...spec,
+    positionals: spec.positionals ?? [],
+    parameters: spec.parameters ?? {},
+    options: spec.options ?? [],
+    details: spec.details ?? [],
+    // The grammar fills `values` from these very parameters.
+    run: (call, context) => spec.run(call as Call<P>, context),
+  };
+}

@@ -1,0 +1,133 @@
+/** What many verbs need: a pool opened and closed, ids read, things told. */
+import { isMblockId, isMlogId, parseObjectId } from '../../format/object-id.ts';
+import type { FoundPool, MblockId, MdcId, MlogId, OpenOptions, Pool } from '../../pool/api.ts';
+import type { Call, Context, OptionName, Positional } from '../command.ts';
+import { jsonDocument } from '../json.ts';
+import { formatSize } from '../sizes.ts';
+import { realPath } from '../system.ts';
+import { UsageError } from '../usage-error.ts';
+
+export const POOL: Positional = {
+  name: 'POOL',
+  meaning: 'name or UUID of the pool, or the path of its device or file',
+};
+
+/** Opens, hands over, and closes whatever happens; uncommitted objects are aborted. */
+export async function withPool<T>(
+  context: Context,
+  target: string,
+  options: OpenOptions,
+  body: (pool: Pool) => Promise<T>,
+): Promise<T> {
+  const store = await context.store();
+  const pool = await store.open(target, {
+    searchPlaces: context.places,
+    signal: context.signal,
+    ...options,
+  });
+  return usePool(pool, body);
+}
+
+/** The same for a pool that is open. */
+export async function usePool<T>(pool: Pool, body: (pool: Pool) => Promise<T>): Promise<T> {
+  let result: T;
+  try {
+    result = await body(pool);
+  } catch (error) {
+    // The first error is the one to tell: closing a failed pool may well fail too.
+    await pool.close({ force: true }).catch(() => undefined);
+    throw error;
+  }
+  await pool.close({ force: true });
+  return result;
+}
+
+/** @throws AbortError after Ctrl-C */
+export function checkInterrupt(context: Context): void {
+  context.signal.throwIfAborted();
+}
+
+/** Prints `content` as the verb's JSON document, or with -v the sentence, or nothing. */
+export async function tell(
+  call: Pick<Call, 'options' | 'verbosity'>,
+  context: Context,
+  verb: string,
+  content: object,
+  sentence: string,
+): Promise<void> {
+  if (call.options.has('json')) await context.out.write(jsonDocument(verb, content));
+  else if (call.verbosity > 0) await context.out.write(`${sentence}\n`);
+}
+
+/** @throws UsageError for what is no mblock's id */
+export function readMblockId(text: string): MblockId {
+  const id = parseObjectId(text);
+  if (isMblockId(id)) return id;
+  throw new UsageError(`'${text}' is not the id of an mblock (0x…)`);
+}
+
+/** @throws UsageError for what is no mlog's id */
+export function readMlogId(text: string): MlogId {
+  const id = parseObjectId(text);
+  if (isMlogId(id)) return id;
+  throw new UsageError(`'${text}' is not the id of an mlog (0x…)`);
+}
+
+export function printMdcId(id: MdcId): string {
+  return `0x${id.logA.toString(16)},0x${id.logB.toString(16)}`;
+}
+
+/** '0x…,0x…' as printMdcId() prints it, or 'root'. @throws UsageError */
+export function readMdcId(text: string): MdcId | 'root' {
+  if (text === 'root') return 'root';
+  const [a = '', b = '', more] = text.split(',');
+  const logA = parseObjectId(a);
+  const logB = parseObjectId(b);
+  if (more === undefined && isMlogId(logA) && isMlogId(logB)) return { logA, logB };
+  throw new UsageError(`'${text}' is not the id of an MDC (0x…,0x… or root)`);
+}
+
+/** Sizes as people read them, or as plain numbers with -p. */
+export function sizeFormatter(options: ReadonlySet<OptionName>): (bytes: number) => string {
+  return options.has('nosuffix') ? String : formatSize;
+}
+
+/** Leaves out what was not given: optional properties are absent, never undefined. */
+export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+/**
+ * Pools that the words name, or all when there are none. A word that is a path is looked at even
+ * when it is not among the places.
+ */
+export async function findPools(
+  call: Call,
+  context: Context,
+): Promise<{ found: FoundPool[]; missing: string[] }> {
+  const store = await context.store();
+  const paths = await Promise.all(call.words.map(realPath));
+  const places = [...context.places, ...paths.filter((path) => path !== undefined)];
+  const all = await store.scan({ places, blockDevices: true });
+  all.sort((a, b) => compare(a.name, b.name) || compare(a.uuid, b.uuid));
+  if (call.words.length === 0) return { found: all, missing: [] };
+  const found = new Set<FoundPool>();
+  const missing: string[] = [];
+  for (const [i, word] of call.words.entries()) {
+    const hits = all.filter(
+      (pool) =>
+        pool.name === word ||
+        pool.uuid === word.toLowerCase() ||
+        pool.devices.some(({ path }) => path === paths[i]),
+    );
+    if (hits.length === 0) missing.push(word);
+    for (const hit of hits) found.add(hit);
+  }
+  return { found: [...found], missing };
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

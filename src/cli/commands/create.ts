@@ -1,0 +1,105 @@
+import { command } from '../command.ts';
+import { UsageError } from '../usage-error.ts';
+import { sizeKind, zoneSizeKind } from '../values.ts';
+import { tell, usePool } from './common.ts';
+import { mediaClassOptions } from './media.ts';
+import { PARAMETER_DEFAULTS } from '../../pool/parameters.ts';
+import { ownAccount } from '../system.ts';
+import {
+  POOL_PARAMETERS,
+  poolParameters,
+  STAGING_DEVICE,
+  STAGING_PARAMETERS,
+} from './parameters.ts';
+
+const DEFAULTS = PARAMETER_DEFAULTS;
+/** As for set, and with what a new pool has when nothing is said. */
+const NEW_POOL_PARAMETERS = {
+  ...POOL_PARAMETERS,
+  uid: { ...POOL_PARAMETERS.uid, default: 'you' },
+  gid: { ...POOL_PARAMETERS.gid, default: 'yours' },
+  mode: { ...POOL_PARAMETERS.mode, default: `0${DEFAULTS.mode.toString(8)}` },
+  label: { ...POOL_PARAMETERS.label, default: DEFAULTS.label },
+  utype: { ...POOL_PARAMETERS.utype, default: 'all zero' },
+  ra: { ...POOL_PARAMETERS.ra, default: String(DEFAULTS.readAheadPages) },
+  vma: { ...POOL_PARAMETERS.vma, default: String(DEFAULTS.mappedRegionLog2) },
+  spare_pct_capacity: {
+    ...POOL_PARAMETERS.spare_pct_capacity,
+    default: String(DEFAULTS.sparePercentCapacity),
+  },
+  spare_pct_staging: {
+    ...POOL_PARAMETERS.spare_pct_staging,
+    default: String(DEFAULTS.sparePercentStaging),
+  },
+} as const;
+
+export const create = command({
+  name: 'create',
+  summary: 'Create a pool on a device or file',
+  positionals: [
+    { name: 'NAME', meaning: '1 to 31 of A-Z a-z 0-9 . _ -, not starting with -' },
+    { name: 'DEVICE', meaning: 'block device or file of the capacity class' },
+  ],
+  parameters: {
+    size: {
+      kind: sizeKind,
+      meaning: 'size of the file to be made, or limit of an existing device',
+      default: '4g for a new file',
+    },
+    capsz: { kind: zoneSizeKind, meaning: 'mblock size of the capacity class', default: '32, less on small devices' },
+    stgdev: STAGING_DEVICE,
+    ...STAGING_PARAMETERS,
+    ...NEW_POOL_PARAMETERS,
+  },
+  options: ['discard', 'force'],
+  details: [
+    'When nothing is at DEVICE, a sparse file is made there: it takes only the space that is ' +
+      'written. A device or file that holds something is refused unless -f is given; one that is ' +
+      'in use is always refused.',
+    'capsz and stgsz are MiB unless they have a suffix: a power of two from 1 to 64. Small pools ' +
+      'want small mblocks: a 64 MiB file with capsz=1 is a working pool.',
+    'label, ra and the others can be changed later with mpool set; capsz and stgsz cannot.',
+  ],
+  examples: [
+    'mpool create mp1 /var/lib/mp1.pool',
+    'mpool create mp1 mp1.pool size=64m capsz=1',
+    'mpool create mp1 /dev/nvme0n1 uid=hse gid=hse mode=0660 label=kv',
+    'mpool create mp1 /dev/sdb stgdev=/dev/nvme0n1 stgsz=8',
+  ],
+  async run(call, context) {
+    const [name = '', device = ''] = call.words;
+    const { values, options } = call;
+    for (const parameter of ['stgsz', 'stgsize'] as const) {
+      if (values[parameter] !== undefined && values.stgdev === undefined) {
+        const meant = parameter === 'stgsz' ? 'capsz' : 'size';
+        throw new UsageError(`'${parameter}' specified without 'stgdev', did you mean '${meant}'?`);
+      }
+    }
+    const discard = options.has('discard');
+    const capacity = await mediaClassOptions(
+      device,
+      { sizeBytes: values.size, mblockSizeBytes: values.capsz },
+      discard,
+    );
+    const staging =
+      values.stgdev === undefined
+        ? undefined
+        : await mediaClassOptions(
+            values.stgdev,
+            { sizeBytes: values.stgsize, mblockSizeBytes: values.stgsz },
+            discard,
+          );
+    const store = await context.store();
+    const pool = await store.create({
+      name,
+      capacity,
+      staging,
+      force: options.has('force'),
+      signal: context.signal,
+      ...ownAccount(),
+      ...poolParameters(values),
+    });
+    const info = await usePool(pool, (opened) => opened.info());
+    await tell(call, context, 'create', { pool: info }, `mpool ${name} created`);
+  },
+});

@@ -1,0 +1,19 @@
+/** Every verb, in the order of the help. */
+import type { Command } from '../command.ts';
+import { create } from './create.ts';
+import { get } from './get.ts';
+import { check, doctor, dump } from './inspect.ts';
+import { list } from './list.ts';
+import { add, destroy, grow, rename, set } from './manage.ts';
+import { mblockDelete, mblockList, mblockProps, mblockPut, mblockRead } from './mblock.ts';
+import { mdcAlloc, mdcAppend, mdcCompact, mdcDelete, mdcList, mdcRead } from './mdc.ts';
+import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
+import { scan } from './scan.ts';
+import { version } from './version.ts';
+
+export const COMMANDS: readonly Command[] = [
+  [create, destroy, scan, list, get, set, rename, add, grow, check, dump, doctor, version],
+  [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
+  [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
+  [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
+].flat();

@@ -1,0 +1,131 @@
+import type { Usage } from '../../pool/api.ts';
+import { accountName } from '../accounts.ts';
+import { formatTable, makeColumns } from '../columns.ts';
+import { command, type OptionName } from '../command.ts';
+import { jsonDocument } from '../json.ts';
+import { formatPercent, formatSize } from '../sizes.ts';
+import { toYaml, type YamlMap } from '../yaml.ts';
+import { POOL, sizeFormatter } from './common.ts';
+import { survey, type SurveyedPool } from './survey.ts';
+
+export const list = command({
+  name: 'list',
+  summary: 'List pools with the space in them',
+  positionals: [{ ...POOL, count: 'any' }],
+  options: ['noheadings', 'noresolve', 'nosuffix', 'yaml'],
+  details: [
+    'TOTAL is what can be used without the spare part, AVAIL what of it is free, and CAPACITY ' +
+      'the used part of TOTAL.',
+    'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable for you) ' +
+      'or busy (another process has the pool; only it knows the space). -v tells why.',
+  ],
+  examples: ['mpool list', 'mpool list -Hp mp1', 'mpool list -Yvv', 'mpool list --json'],
+  async run(call, context) {
+    const pools = await survey(call, context);
+    if (call.options.has('json')) {
+      await context.out.write(jsonDocument('list', { pools: pools.map(listJson) }));
+    } else if (call.options.has('yaml')) {
+      const resolve = !call.options.has('noresolve');
+      const tree = { mpools: pools.map((pool) => poolYaml(pool, call.verbosity, resolve)) };
+      await context.out.write(toYaml(tree));
+    } else {
+      const rows = pools.map((pool) => row(pool, call.options));
+      const columns = makeColumns(
+        'MPOOL',
+        '>TOTAL',
+        '>USED',
+        '>AVAIL',
+        '>CAPACITY',
+        '>LABEL',
+        '>HEALTH',
+      );
+      const headings = !call.options.has('noheadings') && rows.length > 0;
+      await context.out.write(formatTable(columns, rows, { headings }));
+    }
+  },
+});
+
+function row({ found, info, health }: SurveyedPool, options: ReadonlySet<OptionName>): string[] {
+  if (info === undefined) return [found.name, '-', '-', '-', '-', '-', health];
+  const { usableBytes, usedBytes, freeUsableBytes } = info.usage;
+  const size = sizeFormatter(options);
+  return [
+    found.name,
+    size(usableBytes),
+    size(usedBytes),
+    size(freeUsableBytes),
+    formatPercent(usedBytes, usableBytes),
+    info.parameters.label,
+    health,
+  ];
+}
+
+function listJson({ found, info, health, note }: SurveyedPool): object {
+  const { name, uuid, formatVersion } = found;
+  return info === undefined
+    ? { name, uuid, formatVersion, health, fault: note, devices: found.devices }
+    : { ...info, health };
+}
+
+/** With the keys of the original; a pool that another process has counts as active. */
+function poolYaml(pool: SurveyedPool, verbosity: number, resolve: boolean): YamlMap {
+  const { found, info, health } = pool;
+  const identity = { name: found.name, active: health === 'busy', UUID: found.uuid };
+  if (verbosity === 0) return { ...identity, devices: found.devices.map(({ path }) => ({ path })) };
+  const devices = found.devices.map(({ path, mediaClass }) => ({
+    path,
+    media_class: mediaClass.toUpperCase(),
+  }));
+  if (info === undefined) return { ...identity, health, devices };
+  const { uid, gid, mode, label } = info.parameters;
+  return {
+    ...identity,
+    uid: resolve ? accountName('user', uid) : uid,
+    gid: resolve ? accountName('group', gid) : gid,
+    mode: `0${mode.toString(8)}`,
+    label,
+    ...spaceYaml(info.usage, verbosity),
+    health,
+    devices,
+    media_classes: info.devices.map((device) => ({
+      mclass_name: device.mediaClass.toUpperCase(),
+      ...spaceYaml(device.usage, verbosity),
+      ...(verbosity < 2
+        ? {}
+        : {
+            dev_type: device.kind,
+            engine: device.engine,
+            mblock_size: formatSize(device.mblockSizeBytes),
+            mblock_size_bytes: device.mblockSizeBytes,
+            sector_size: device.sectorBytes,
+            unavail_dev: device.status === 'online' ? 0 : 1,
+          }),
+    })),
+  };
+}
+
+function spaceYaml(usage: Usage, verbosity: number): YamlMap {
+  const space = {
+    ...sizeYaml('total_space', usage.totalBytes),
+    ...sizeYaml('usable_space', usage.usableBytes),
+    ...sizeYaml('allocated_space', usage.usedBytes),
+    ...sizeYaml('avail_space', usage.freeUsableBytes),
+  };
+  if (verbosity < 2) return space;
+  return {
+    ...space,
+    ...sizeYaml('spare_space', usage.spareBytes),
+    ...sizeYaml('avail_spare', usage.freeSpareBytes),
+    mblock_count: usage.mblockCount,
+    mblock_alloc_bytes: usage.mblockAllocatedBytes,
+    mblock_written_bytes: usage.mblockWrittenBytes,
+    mlog_count: usage.mlogCount,
+    mlog_alloc_bytes: usage.mlogAllocatedBytes,
+    metadata_bytes: usage.metadataBytes,
+    reserved_bytes: usage.reservedBytes,
+  };
+}
+
+function sizeYaml(key: string, bytes: number): YamlMap {
+  return { [key]: formatSize(bytes), [`${key}_bytes`]: bytes };
+}

@@ -1,0 +1,176 @@
+import { printObjectId } from '../../format/object-id.ts';
+import { formatTable, makeColumns } from '../columns.ts';
+import { command } from '../command.ts';
+import { jsonDocument, writeJsonList } from '../json.ts';
+import { classKind } from '../values.ts';
+import { checkInterrupt, POOL, readMlogId, sizeFormatter, tell, withPool } from './common.ts';
+import {
+  allocOptions,
+  appendRecords,
+  inputRecords,
+  LOG_PARAMETERS,
+  RECORDS_FILE,
+  withLog,
+  writeRecords,
+} from './records.ts';
+
+const ID = { name: 'ID', meaning: 'id of an mlog, 0x…' } as const;
+
+export const mlogAlloc = command({
+  name: 'mlog alloc',
+  summary: 'Make an empty mlog, committed, and print its id',
+  positionals: [POOL],
+  parameters: LOG_PARAMETERS,
+  options: ['spare'],
+  examples: ['mpool mlog alloc mp1', 'log=$(mpool mlog alloc mp1 size=32m class=staging)'],
+  async run(call, context) {
+    const [target = ''] = call.words;
+    await withPool(context, target, {}, async (pool) => {
+      const allocation = await pool.mlogs.alloc(allocOptions(call.values, call.options));
+      await allocation.commit();
+      const { id, capacityBytes } = allocation;
+      const text = call.options.has('json')
+        ? jsonDocument('mlog alloc', { id, capacityBytes })
+        : `${printObjectId(id)}\n`;
+      await context.out.write(text);
+    });
+  },
+});
+
+export const mlogAppend = command({
+  name: 'mlog append',
+  summary: 'Append lines, each as a record, to an mlog',
+  positionals: [POOL, ID, RECORDS_FILE],
+  options: ['raw', 'sync'],
+  details: [
+    'Records are appended one after the other and made durable together at the end; with --sync ' +
+      'each one before the next. With --raw the whole input is one record, its newlines ' +
+      'included. When the log is full, the records before stay, and how many there were is told.',
+  ],
+  examples: [
+    'echo started | mpool mlog append mp1 0x1201',
+    'mpool mlog append mp1 0x1201 events.ndjson',
+    'mpool mlog append --raw mp1 0x1201 picture.png',
+  ],
+  async run(call, context) {
+    const [target = '', text = '', file] = call.words;
+    const id = readMlogId(text);
+    await withPool(context, target, {}, async (pool) => {
+      await withLog(pool.mlogs.open(id), async (log) => {
+        const records = inputRecords(file, call.options, context);
+        await appendRecords(call, context, 'mlog append', log, records);
+      });
+    });
+  },
+});
+
+export const mlogRead = command({
+  name: 'mlog read',
+  summary: 'Print the records of an mlog, one a line',
+  positionals: [POOL, ID],
+  options: ['raw'],
+  details: [
+    'With --raw nothing is put between the records. With --json each record has its length and ' +
+      'its text, or base64 when it is no UTF-8.',
+  ],
+  examples: ['mpool mlog read mp1 0x1201 | tail', 'mpool mlog read --json mp1 0x1201'],
+  async run(call, context) {
+    const [target = '', text = ''] = call.words;
+    const id = readMlogId(text);
+    await withPool(context, target, { readOnly: true }, async (pool) => {
+      await withLog(pool.mlogs.open(id), (log) =>
+        writeRecords(call, context, 'mlog read', log.records()),
+      );
+    });
+  },
+});
+
+export const mlogErase = command({
+  name: 'mlog erase',
+  summary: 'Empty an mlog',
+  positionals: [POOL, ID],
+  examples: ['mpool mlog erase mp1 0x1201'],
+  async run(call, context) {
+    const [target = '', text = ''] = call.words;
+    const id = readMlogId(text);
+    await withPool(context, target, {}, async (pool) => {
+      await withLog(pool.mlogs.open(id), async (log) => {
+        await log.erase();
+        const content = { id, generation: Number(log.generation) };
+        await tell(call, context, 'mlog erase', content, `mlog ${text} erased`);
+      });
+    });
+  },
+});
+
+export const mlogDelete = command({
+  name: 'mlog delete',
+  summary: 'Delete mlogs',
+  positionals: [POOL, { ...ID, count: 'some' }],
+  details: ['All ids are looked up first: when one is wrong, none is deleted.'],
+  examples: ['mpool mlog delete mp1 0x1201'],
+  async run(call, context) {
+    const [target = '', ...texts] = call.words;
+    const ids = texts.map(readMlogId);
+    await withPool(context, target, {}, (pool) => pool.mlogs.delete(ids));
+    const sentence = `${ids.length} ${ids.length === 1 ? 'mlog' : 'mlogs'} deleted`;
+    await tell(call, context, 'mlog delete', { deleted: ids }, sentence);
+  },
+});
+
+interface MlogRow {
+  id: bigint;
+  mediaClass: string;
+  allocatedBytes: number;
+  generation?: number;
+  usedBytes?: number;
+  recordCount?: number;
+}
+
+export const mlogList = command({
+  name: 'mlog list',
+  summary: 'List the mlogs of a pool; with -v what is in them, too',
+  positionals: [POOL],
+  parameters: { class: { kind: classKind, meaning: 'capacity or staging', default: 'both' } },
+  options: ['noheadings', 'nosuffix'],
+  details: ['The logs of MDCs are among them. -v opens each log to see how much of it is used.'],
+  examples: ['mpool mlog list mp1', 'mpool mlog list -v mp1'],
+  async run(call, context) {
+    const [target = ''] = call.words;
+    const more = call.verbosity > 0;
+    await withPool(context, target, { readOnly: true }, async (pool) => {
+      const logs: MlogRow[] = [];
+      for await (const found of pool.mlogs.list({ mediaClass: call.values.class })) {
+        checkInterrupt(context);
+        const { id, mediaClass, allocatedBytes } = found;
+        const row: MlogRow = { id, mediaClass, allocatedBytes };
+        logs.push(row);
+        if (!more) continue;
+        await withLog(pool.mlogs.open(id), async ({ generation, usedBytes, recordCount }) => {
+          Object.assign(row, { generation: Number(generation), usedBytes, recordCount });
+        });
+      }
+      if (call.options.has('json')) {
+        await writeJsonList(context.out, 'mlog list', 'mlogs', logs);
+        return;
+      }
+      const size = sizeFormatter(call.options);
+      const rows = logs.map((log) => [
+        printObjectId(log.id),
+        log.mediaClass,
+        size(log.allocatedBytes),
+        ...(more
+          ? [String(log.generation), size(log.usedBytes ?? 0), String(log.recordCount)]
+          : []),
+      ]);
+      const columns = makeColumns(
+        'MLOG',
+        'CLASS',
+        '>ALLOC',
+        ...(more ? ['>GEN', '>USED', '>RECORDS'] : []),
+      );
+      const headings = !call.options.has('noheadings') && rows.length > 0;
+      await context.out.write(formatTable(columns, rows, { headings }));
+    });
+  },
+});

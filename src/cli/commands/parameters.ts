@@ -1,0 +1,61 @@
+/** Parameters that several verbs share. */
+import type { PoolParameters } from '../../pool/api.ts';
+import type { Parameters, ValuesOf } from '../command.ts';
+import {
+  accountKind,
+  integerKind,
+  modeKind,
+  pathKind,
+  sizeKind,
+  textKind,
+  uuidKind,
+  zoneSizeKind,
+} from '../values.ts';
+import { given } from './common.ts';
+
+/** What create and set can say of a pool. */
+export const POOL_PARAMETERS = {
+  uid: { kind: accountKind('user'), meaning: 'owner: a name or a number' },
+  gid: { kind: accountKind('group'), meaning: 'group: a name or a number' },
+  mode: { kind: modeKind, meaning: 'permission bits, at most 0777' },
+  label: { kind: textKind, meaning: 'at most 63 of A-Z a-z 0-9 . _ -' },
+  utype: { kind: uuidKind, meaning: 'by which an application knows its pools' },
+  ra: { kind: integerKind(0, 32), meaning: 'pages to read ahead, 0 to 32' },
+  vma: { kind: integerKind(27, 32), meaning: 'log2 of the bytes of a mapped region, 27 to 32' },
+  spare_pct_capacity: {
+    kind: integerKind(0, 100),
+    meaning: 'percent of the capacity class kept spare',
+  },
+  spare_pct_staging: {
+    kind: integerKind(0, 100),
+    meaning: 'percent of the staging class kept spare',
+  },
+} as const satisfies Parameters;
+
+export const STAGING_PARAMETERS = {
+  stgsz: { kind: zoneSizeKind, meaning: 'mblock size of the staging class', default: 'as capsz' },
+  stgsize: {
+    kind: sizeKind,
+    meaning: 'size of the staging file to be made, or limit of an existing device',
+  },
+} as const satisfies Parameters;
+
+export const STAGING_DEVICE = {
+  kind: pathKind,
+  meaning: 'device or file of the staging class',
+} as const;
+
+/** What was given of them, in the library's words. */
+export function poolParameters(values: ValuesOf<typeof POOL_PARAMETERS>): Partial<PoolParameters> {
+  return given({
+    uid: values.uid,
+    gid: values.gid,
+    mode: values.mode,
+    label: values.label,
+    utype: values.utype,
+    readAheadPages: values.ra,
+    mappedRegionLog2: values.vma,
+    sparePercentCapacity: values.spare_pct_capacity,
+    sparePercentStaging: values.spare_pct_staging,
+  });
+}

@@ -1,0 +1,67 @@
+import type { FoundPool } from '../../pool/api.ts';
+import { formatTable, makeColumns } from '../columns.ts';
+import { command } from '../command.ts';
+import { jsonDocument } from '../json.ts';
+import { pathExists } from '../system.ts';
+import { toYaml } from '../yaml.ts';
+import { MpoolError } from '../../base/errors.ts';
+import { sizeFormatter } from './common.ts';
+
+export const scan = command({
+  name: 'scan',
+  summary: 'Look for pools on block devices and in files',
+  positionals: [
+    { name: 'PATH', meaning: 'file, device, or directory whose files to look at', count: 'any' },
+  ],
+  options: ['noheadings', 'nosuffix', 'yaml'],
+  details: [
+    'Only superblocks are read, so pools that are in use are shown, too. Without PATH it looks ' +
+      'in the places of $MPOOL_PATH, or else in the current directory, and at block devices; ' +
+      'with PATH only there. HEALTH is faulted when a device of the pool was not among what was ' +
+      'looked at.',
+  ],
+  examples: ['mpool scan', 'mpool scan /var/lib/pools /dev/sdb', 'mpool scan -Hp .'],
+  async run(call, context) {
+    for (const path of call.words) {
+      if (!(await pathExists(path))) throw new MpoolError('ERR_MPOOL_NOT_FOUND', path);
+    }
+    const store = await context.store();
+    const here = call.words.length > 0;
+    const places = here ? call.words : context.places;
+    const pools = await store.scan({ places, blockDevices: !here });
+    pools.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.uuid < b.uuid ? -1 : 1));
+    if (call.options.has('json')) {
+      await context.out.write(jsonDocument('scan', { pools }));
+    } else if (call.options.has('yaml')) {
+      await context.out.write(toYaml({ mpools: pools.map(scanYaml) }));
+    } else {
+      const columns = makeColumns('MPOOL', 'UUID', '>SIZE', '>HEALTH', 'DEVICES');
+      const size = sizeFormatter(call.options);
+      const rows = pools.map((pool) => [
+        pool.name,
+        pool.uuid,
+        size(pool.devices.reduce((sum, device) => sum + device.sizeBytes, 0)),
+        pool.complete ? 'optimal' : 'faulted',
+        pool.devices.map(({ path }) => path).join(','),
+      ]);
+      const headings = !call.options.has('noheadings') && rows.length > 0;
+      await context.out.write(formatTable(columns, rows, { headings }));
+    }
+  },
+});
+
+function scanYaml({ name, uuid, formatVersion, devices, complete }: FoundPool): {
+  [key: string]: string | number | boolean | { [key: string]: string | number }[];
+} {
+  return {
+    name,
+    UUID: uuid,
+    format_version: formatVersion,
+    health: complete ? 'optimal' : 'faulted',
+    devices: devices.map(({ path, mediaClass, sizeBytes }) => ({
+      path,
+      media_class: mediaClass.toUpperCase(),
+      size_bytes: sizeBytes,
+    })),
+  };
+}

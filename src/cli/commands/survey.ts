@@ -1,0 +1,84 @@
+/** Looks at pools for list and get: what is found is opened read-only, just long enough to ask. */
+import { isMpoolError, MpoolError } from '../../base/errors.ts';
+import type { FoundPool, PoolInfo } from '../../pool/api.ts';
+import type { Call, Context } from '../command.ts';
+import { describeFailure } from '../failure.ts';
+import { checkInterrupt, findPools, usePool } from './common.ts';
+
+/**
+ * optimal: all is well. faulted: a device is missing, or it cannot be opened for what it holds.
+ * offline: it may not be read. busy: another process has it.
+ */
+type Health = 'optimal' | 'faulted' | 'offline' | 'busy';
+
+export interface SurveyedPool {
+  found: FoundPool;
+  health: Health;
+  /** Unless busy, offline or too damaged to open. */
+  info: PoolInfo | undefined;
+  /** What is wrong. */
+  note: string | undefined;
+}
+
+/**
+ * The pools that the words name, or all of them, in the order of their names. Names that are not
+ * found are told.
+ * @throws ERR_MPOOL_NOT_FOUND when there were words and none is a pool
+ */
+export async function survey(call: Call, context: Context): Promise<SurveyedPool[]> {
+  const { found, missing } = await findPools(call, context);
+  if (call.words.length > 0 && found.length === 0) {
+    throw new MpoolError('ERR_MPOOL_NOT_FOUND', `mpool ${missing.join(', ')}`);
+  }
+  for (const word of missing) context.note(`mpool ${word} not found`);
+  const pools: SurveyedPool[] = [];
+  for (const pool of found) {
+    checkInterrupt(context);
+    const surveyed = await look(pool, context);
+    if (surveyed.note !== undefined && (call.verbosity > 0 || surveyed.health === 'faulted')) {
+      context.note(`${pool.name}: ${surveyed.note}`);
+    }
+    pools.push(surveyed);
+  }
+  return pools;
+}
+
+async function look(found: FoundPool, context: Context): Promise<SurveyedPool> {
+  try {
+    return await ask(found, context, false);
+  } catch (error) {
+    if (isMpoolError(error, 'ERR_MPOOL_NO_DEVICE')) {
+      // Without its staging device a pool still tells about itself.
+      return ask(found, context, true).catch((second) => unopened(found, second));
+    }
+    return unopened(found, error);
+  }
+}
+
+async function ask(found: FoundPool, context: Context, force: boolean): Promise<SurveyedPool> {
+  const capacity = found.devices.find(({ mediaClass }) => mediaClass === 'capacity');
+  const staging = found.devices.find(({ mediaClass }) => mediaClass === 'staging');
+  if (capacity === undefined) {
+    throw new MpoolError('ERR_MPOOL_NO_DEVICE', `capacity device of ${found.name}`);
+  }
+  const store = await context.store();
+  const pool = await store.open(capacity.path, {
+    readOnly: true,
+    force,
+    searchPlaces: context.places,
+    stagingPath: staging?.path,
+    signal: context.signal,
+  });
+  const info = await usePool(pool, (opened) => opened.info());
+  const { health, fault } = info;
+  return { found, info, health, note: health === 'faulted' ? (fault ?? 'faulted') : undefined };
+}
+
+function unopened(found: FoundPool, error: unknown): SurveyedPool {
+  const note = describeFailure(error, found.name).text;
+  let health: Health = 'faulted';
+  if (isMpoolError(error, 'ERR_MPOOL_BUSY')) health = 'busy';
+  else if (isMpoolError(error, 'ERR_MPOOL_ACCESS')) health = 'offline';
+  else if (!isMpoolError(error)) throw error;
+  return { found, health, info: undefined, note };
+}

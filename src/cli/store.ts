@@ -1,0 +1,58 @@
+/** The one seam between the tool and the library: verbs know the store only as this. */
+import type { CreateOptions, FoundPool, OpenOptions, Pool } from '../pool/api.ts';
+
+export interface Store {
+  create(options: CreateOptions): Promise<Pool>;
+  open(target: string, options?: OpenOptions): Promise<Pool>;
+  scan(options?: { places?: readonly string[]; blockDevices?: boolean }): Promise<FoundPool[]>;
+  destroy(
+    target: string,
+    options?: { searchPlaces?: readonly string[]; force?: boolean },
+  ): Promise<void>;
+  rename(
+    target: string,
+    newName: string,
+    options?: { searchPlaces?: readonly string[] },
+  ): Promise<void>;
+  check(
+    target: string,
+    options?: {
+      data?: boolean;
+      onProgress?: (done: number, total: number) => void;
+      signal?: AbortSignal;
+      searchPlaces?: readonly string[];
+    },
+  ): Promise<CheckReport>;
+  dump(
+    target: string,
+    options?: { searchPlaces?: readonly string[] },
+  ): AsyncIterable<DumpedStructure>;
+  diagnose(): Promise<object>;
+}
+
+interface CheckReport {
+  findings: CheckFinding[];
+  counts: object;
+  durationMs: number;
+  clean: boolean;
+}
+
+export interface CheckFinding {
+  severity: 'error' | 'warning' | 'note';
+  structure: string;
+  location: { device: string; offsetBytes: number };
+  objectId?: bigint | string | undefined;
+  message: string;
+}
+
+export interface DumpedStructure {
+  structure: string;
+  device: string;
+  offsetBytes: number;
+  fields: Record<string, string | number>;
+}
+
+/** Loads the library, and with it the addon. */
+export async function loadStore(): Promise<Store> {
+  return await import('../index.ts');
+}

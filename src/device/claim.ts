@@ -1,0 +1,97 @@
+import { fstat, readFileSync, readdirSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
+import { constants } from 'node:os';
+import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { MpoolError } from '../base/errors.ts';
+import { binding, LOCK_EXCLUSIVE, LOCK_SHARED } from '../native/binding.ts';
+import { ioError } from './io-error.ts';
+
+const { errno: E } = constants;
+const fstatBig = promisify(fstat) as unknown as (
+  fd: number,
+  options: { bigint: true },
+) => Promise<BigIntStats>;
+/** udev takes the lock of a block device for an instant whenever a writer closes it. */
+const RETRY_MS = [10, 30, 60, 100];
+
+/**
+ * Claims what `fd` is open on with flock(2): alone for writing, shared for reading. The claim ends
+ * with the descriptor.
+ * @throws ERR_MPOOL_BUSY naming the holder
+ */
+export async function claim(fd: number, path: string, access: 'read' | 'write'): Promise<void> {
+  const mode = access === 'write' ? LOCK_EXCLUSIVE : LOCK_SHARED;
+  for (const waitMs of [...RETRY_MS, 0]) {
+    const result = binding.lock(fd, mode);
+    if (result === 0) return;
+    if (result !== -E.EAGAIN) throw ioError(result, 'flock', path);
+    if (waitMs > 0) await sleep(waitMs);
+  }
+  const stats = await fstatBig(fd, { bigint: true });
+  throw busy(path, lockHolder(stats) ?? 'by another process');
+}
+
+/** The error of a block device that the kernel refuses to open exclusively. */
+export function busyBlockDevice(path: string): MpoolError {
+  return busy(path, blockHolder(path) ?? 'by another process or the kernel');
+}
+
+function busy(path: string, how: string): MpoolError {
+  return new MpoolError('ERR_MPOOL_BUSY', `${path}: held ${how}`, { syscall: 'flock', path });
+}
+
+/** 'by pid 123 (fio)', from /proc/locks: "1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF". */
+function lockHolder(stats: BigIntStats): string | undefined {
+  const id = `${majorMinor(stats.dev)}:${stats.ino}`;
+  for (const line of linesOf('/proc/locks')) {
+    const [, kind, , , pid, file] = line.trim().split(/\s+/);
+    if (kind !== 'FLOCK' || file !== id || pid === undefined || Number(pid) <= 0) continue;
+    const name = linesOf(`/proc/${pid}/comm`)[0];
+    const self = Number(pid) === process.pid ? ', this process' : '';
+    return `by pid ${pid} (${name ?? 'unknown'}${self})`;
+  }
+  return undefined;
+}
+
+/** As /proc/locks prints a device number: two hexadecimal digits or more each. */
+function majorMinor(device: bigint): string {
+  const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
+  const minor = (device & 0xffn) | ((device >> 12n) & ~0xffn);
+  return [major, minor].map((part) => part.toString(16).padStart(2, '0')).join(':');
+}
+
+/** What the kernel itself uses a block device for. */
+function blockHolder(path: string): string | undefined {
+  const mount = linesOf('/proc/self/mounts').find((line) => line.split(' ')[0] === path);
+  if (mount !== undefined) return `as the file system mounted at ${mount.split(' ')[1]}`;
+  if (linesOf('/proc/swaps').some((line) => line.split(/\s/)[0] === path)) return 'as swap';
+  const name = basename(path);
+  const holders = namesIn(`/sys/class/block/${name}/holders`);
+  if (holders.length > 0) return `by ${holders.join(', ')}`;
+  const used = partitionsOf(name).find((part) => blockHolder(`/dev/${part}`) !== undefined);
+  return used === undefined ? undefined : `through its partition ${used}`;
+}
+
+function partitionsOf(name: string): string[] {
+  return namesIn(`/sys/class/block/${name}`).filter((entry) => {
+    return entry.startsWith(name) && /^p?\d+$/.test(entry.slice(name.length));
+  });
+}
+
+function linesOf(path: string): string[] {
+  try {
+    return readFileSync(path, 'utf8').split('\n');
+  } catch {
+    return [];
+  }
+}
+
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,23 @@
+/** A rung of the engine ladder: what carries requests to the kernel and back. */
+export interface IoEngine {
+  readonly name: EngineName;
+  /** Starts the request; its complete() is called once, later, on this thread. */
+  submit(request: IoRequest): void;
+}
+
+export type EngineName = 'io_uring' | 'aio' | 'threads';
+
+/**
+ * One operation on a descriptor, as the kernel takes it. The engine borrows it until it completes;
+ * whoever made it keeps the memory at `address` alive.
+ */
+export interface IoRequest {
+  readonly op: number;
+  readonly fd: number;
+  readonly address: number;
+  readonly lengthBytes: number;
+  readonly offsetBytes: number;
+  readonly flags: number;
+  /** @param result bytes moved, 0, or a negative errno */
+  complete(result: number): void;
+}

@@ -1,0 +1,148 @@
+/**
+ * The addon: the system calls that Node lacks, and crc32c. It has no policy.
+ *
+ * Rules of the boundary: numbers, typed arrays and functions cross it; results are counts or a
+ * negative errno; handles are small integers in a table of the thread, so a wrong one is -EINVAL and
+ * never a wild pointer; memory under I/O belongs to the addon, never to a collectable object.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { crc32cPlain, useCrc32cEngine } from '../base/crc32c.ts';
+
+/** Kinds of ring. */
+export const RING_IO_URING = 0;
+export const RING_AIO = 1;
+
+/** Operations of submission entries and of offload(); the first three are io_uring's numbers. */
+export const OP_NOP = 0;
+export const OP_FSYNC = 3;
+export const OP_READ = 22;
+export const OP_WRITE = 23;
+/** offload() only: fallocate(PUNCH_HOLE | KEEP_SIZE), and ioctl(BLKDISCARD). */
+export const OP_PUNCH_HOLE = 256;
+export const OP_DISCARD = 257;
+
+/** Flags of OP_WRITE and of OP_FSYNC. */
+export const RWF_DSYNC = 2;
+export const FSYNC_DATASYNC = 1;
+
+/** Modes of lock(). */
+export const LOCK_SHARED = 0;
+export const LOCK_EXCLUSIVE = 1;
+
+/** @see ringOpen */
+export const RING_LAYOUT_LENGTH = 7;
+
+export interface Binding {
+  /**
+   * @param out 5 long: size in bytes, logical sector, physical sector, optimal I/O, read-only 0 | 1
+   * @returns 0 or -errno
+   */
+  blockLimits(fd: number, out: Float64Array): number;
+  /** @param portable 1: not the processor's instruction, for tests */
+  crc32c(bytes: Uint8Array, seed: number, portable: 0 | 1): number;
+  /** One checksum a 4096-byte page; the last page may be short. @returns pages or -errno */
+  crc32cPages(bytes: Uint8Array, sums: Uint32Array): number;
+  /**
+   * @param out 2 long: what direct I/O needs of addresses and of offsets; 0, 0 when it cannot be
+   * @returns 1 when known, 0 when this kernel does not say, or -errno
+   */
+  directLimits(fd: number, out: Float64Array): number;
+  /** flock(2) without waiting. @returns 0 or -errno: -EAGAIN when another has it */
+  lock(fd: number, mode: number): number;
+  /**
+   * One system call on the thread pool. The memory at `address` must stay until `done`.
+   * @param done takes the bytes moved, 0, or -errno
+   * @returns 0 or -errno, and then `done` is never called
+   */
+  offload(
+    op: number,
+    fd: number,
+    address: number,
+    lengthBytes: number,
+    offsetBytes: number,
+    flags: number,
+    done: (result: number) => void,
+  ): number;
+  /** @returns 0 or -EBUSY while completions are outstanding */
+  ringClose(ring: number): number;
+  /** Hands filled entries to the kernel. @returns how many it took, or -errno */
+  ringEnter(ring: number, count: number): number;
+  /** The ring's memory, region 0 (heads, tails, completions) or 1 (entries); once for each. */
+  ringMemory(ring: number, region: 0 | 1): ArrayBuffer | number;
+  /**
+   * @param layout RING_LAYOUT_LENGTH long: entries of both rings, then byte offsets in region 0 of
+   *   sqHead, sqTail, cqHead, cqTail and the completions
+   * @param onCompletions called on the loop while completions wait to be read
+   * @returns the ring, or -errno
+   */
+  ringOpen(
+    kind: number,
+    sqEntries: number,
+    cqEntries: number,
+    layout: Uint32Array,
+    onCompletions: () => void,
+  ): number;
+  /** Looks for completions on every turn of the loop for so long, instead of sleeping. 0 stops. */
+  ringSpin(ring: number, microseconds: number): number;
+  /** Turns O_DIRECT of an open file on or off. @returns 0 or -errno */
+  setDirect(fd: number, direct: 0 | 1): number;
+  /**
+   * Memory for I/O, outside the reach of the garbage collector until slabUnmap().
+   * @param lengthBytes a multiple of 2 MiB
+   * @param address 1 long: where it lies
+   */
+  slabMap(lengthBytes: number, address: Float64Array): ArrayBuffer | number;
+  /** Detaches every view of it, then unmaps it. @returns 0 or -errno */
+  slabUnmap(address: number): number;
+}
+
+const NODE_API_MIN = 9;
+/** An on-heap typed array is at most so long, and handing one over would move it off the heap. */
+const CRC_PLAIN_BYTES_MAX = 64;
+
+function packageRoot(): string {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const manifest = join(folder, 'package.json');
+    if (existsSync(manifest) && /"name":\s*"mpool"/.test(readFileSync(manifest, 'utf8'))) {
+      return folder;
+    }
+    if (folder === dirname(folder)) throw new Error('mpool: its package.json was not found');
+  }
+}
+
+function find(): string {
+  const override = process.env['MPOOL_NATIVE'];
+  if (override !== undefined && override !== '') return override;
+  const root = packageRoot();
+  const places = [`prebuilds/linux-${process.arch}/mpool.node`, 'native/build/mpool.node'];
+  const found = places.map((place) => join(root, place)).find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new Error(
+    `mpool: the native addon is missing (looked for ${places.join(' and ')} in ${root}): ` +
+      'run `npm run native`, which needs make and g++',
+  );
+}
+
+function load(): Binding {
+  // Loading an addon into a Node that lacks its Node-API version crashes the process: look first.
+  if (process.platform !== 'linux' || Number(process.versions['napi']) < NODE_API_MIN) {
+    throw new Error(
+      `mpool: needs Linux and Node-API ${NODE_API_MIN} (Node.js 20.19 or later); ` +
+        `this is ${process.platform}, Node.js ${process.version}`,
+    );
+  }
+  return createRequire(import.meta.url)(find()) as Binding;
+}
+
+export const binding: Binding = load();
+
+useCrc32cEngine(
+  (bytes, seed) =>
+    bytes.length <= CRC_PLAIN_BYTES_MAX ? crc32cPlain(bytes, seed) : binding.crc32c(bytes, seed, 0),
+  (bytes, sums) => {
+    if (binding.crc32cPages(bytes, sums) < 0) throw new RangeError('a checksum for every page');
+  },
+);

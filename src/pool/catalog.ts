@@ -1,0 +1,321 @@
+import { assert } from '../base/assert.ts';
+import { MpoolError } from '../base/errors.ts';
+import type { Prng } from '../base/prng.ts';
+import { viewOf } from '../base/bytes.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import {
+  idHigh,
+  idLow,
+  mdcLogIds,
+  type ObjectType,
+  halvesOfId,
+  printIdHalves,
+  slotOfLow,
+  UNIQUIFIER_MAX,
+  uniquifierOfHalves,
+} from '../format/object-id.ts';
+import {
+  blankObjectRecord,
+  checkpointAt,
+  checkpointProblem,
+  DELETION_RECORD_BYTES,
+  deletionProblem,
+  encodeDeletionRecord,
+  encodeIdCheckpoint,
+  idHighAt,
+  idLowAt,
+  type MdcRecord,
+  OBJECT_RECORD_BYTES,
+  type ObjectRecord,
+  readObjectRecord,
+  RECORD_DELETION,
+  RECORD_ID_CHECKPOINT,
+  RECORD_OBJECT,
+  recordBytesOf,
+  recordType,
+  writeObjectRecord,
+} from '../format/records.ts';
+import { LogPair } from './log-pair.ts';
+import type { Log } from './log.ts';
+import { logPlace } from './log-place.ts';
+import type { LogPlace } from './log-scan.ts';
+import type { Media } from './media.ts';
+import { MetadataLog } from './metadata-log.ts';
+import { ObjectTable } from './object-table.ts';
+import type { PoolRecords } from './pool-records.ts';
+
+/** The MDC that the store writes objects to: docs/decisions/0001. */
+export const OBJECT_SLOT = 1;
+/** Ids made known as possibly used at a time: one small durable write for so many allocations. */
+const ID_STEP = 4096;
+/** Deletions in one record: small enough to find room in the smallest log. */
+const DELETIONS_PER_RECORD = 512;
+const OBJECTS_PER_SNAPSHOT_RECORD = 256;
+
+/**
+ * The committed objects of a pool: in memory as a table, on media as MDC 1.
+ *
+ * Invariants
+ * 1. An object is in the table exactly while its record is durable.
+ * 2. No id is handed out before a checkpoint above it is durable, so none is ever used twice.
+ */
+export class Catalog {
+  readonly table: ObjectTable;
+  readonly log: MetadataLog;
+  readonly #media: Media;
+  readonly #poolRecords: PoolRecords;
+  #nextUniquifier: number;
+  #uniquifierLimit: number;
+  #extending: Promise<void> | null = null;
+
+  private constructor(
+    pair: LogPair,
+    table: ObjectTable,
+    uniquifierLimit: number,
+    media: Media,
+    poolRecords: PoolRecords,
+  ) {
+    this.table = table;
+    this.#nextUniquifier = uniquifierLimit;
+    this.#uniquifierLimit = uniquifierLimit;
+    this.#media = media;
+    this.#poolRecords = poolRecords;
+    this.log = new MetadataLog(pair, {
+      snapshot: () => this.#snapshot(),
+      liveBytes: () => LIVE_BYTES_AT_LEAST + this.table.count * OBJECT_COST_BYTES,
+      move: (from, bytes, fill) => this.#move(from, bytes, fill),
+    });
+  }
+
+  static places(media: Media, poolUuid: Uint8Array, mdc: MdcRecord): [LogPlace, LogPlace] {
+    const ids = mdcLogIds(mdc.slot);
+    const { sectorBytes } = media.descriptor;
+    const place = (extent: MdcRecord['logA'], id: bigint): LogPlace =>
+      logPlace(media.device, extent, poolUuid, halvesOfId(id), sectorBytes);
+    return [place(mdc.logA, ids.logA), place(mdc.logB, ids.logB)];
+  }
+
+  /** Of a new pool; durable with the next flush of the device. */
+  static async create(
+    places: readonly [LogPlace, LogPlace],
+    media: Media,
+    prng: Prng,
+    poolRecords: PoolRecords,
+  ): Promise<Catalog> {
+    const pair = await LogPair.create(places, media.gate, prng);
+    return new Catalog(pair, new ObjectTable(), 1, media, poolRecords);
+  }
+
+  /** @throws ERR_MPOOL_CORRUPT when records contradict each other */
+  static async open(
+    places: readonly [LogPlace, LogPlace],
+    media: Media,
+    prng: Prng,
+    readOnly: boolean,
+    poolRecords: PoolRecords,
+  ): Promise<Catalog> {
+    const loader = new Loader();
+    const pair = await LogPair.open(places, media.gate, prng, readOnly, loader.visit);
+    return new Catalog(pair, loader.table, loader.uniquifierLimit, media, poolRecords);
+  }
+
+  /** A new id's uniquifier; a promise only when a checkpoint must become durable first. */
+  newUniquifier(): number | Promise<number> {
+    if (this.#nextUniquifier < this.#uniquifierLimit) {
+      if (this.#uniquifierLimit - this.#nextUniquifier < ID_STEP / 4) {
+        // Ahead of need; whoever runs out waits for it, and learns of its failure.
+        this.#extend().catch(() => {});
+      }
+      return this.#nextUniquifier++;
+    }
+    return this.#extend().then(() => this.newUniquifier());
+  }
+
+  /** Two uniquifiers in a row: the logs of an MDC. */
+  async newUniquifierPair(): Promise<number> {
+    while (this.#nextUniquifier + 1 >= this.#uniquifierLimit) await this.#extend();
+    this.#nextUniquifier += 2;
+    return this.#nextUniquifier - 2;
+  }
+
+  /**
+   * Makes objects exist, all or none. Their data must be durable already.
+   * @returns their indices in the table
+   */
+  async commit(objects: readonly ObjectRecord[]): Promise<number[]> {
+    const record = new Uint8Array(objects.length * OBJECT_RECORD_BYTES);
+    const view = viewOf(record);
+    objects.forEach((object, i) => writeObjectRecord(view, i * OBJECT_RECORD_BYTES, object));
+    let indices: number[] = [];
+    await this.log.append(record, 'adds', () => {
+      indices = objects.map((o) => {
+        const index = this.table.insert(o.idHigh, o.idLow, o);
+        assert(index >= 0, 'a new object is new');
+        return index;
+      });
+    });
+    return indices;
+  }
+
+  /** Makes objects cease to exist. @param removed called for each once that is durable */
+  async delete(indices: readonly number[], removed: (index: number) => void): Promise<void> {
+    const jobs: Promise<void>[] = [];
+    for (let from = 0; from < indices.length; from += DELETIONS_PER_RECORD) {
+      const part = indices.slice(from, from + DELETIONS_PER_RECORD);
+      const record = new Uint8Array(part.length * DELETION_RECORD_BYTES);
+      part.forEach((index, i) => {
+        const one = encodeDeletionRecord(this.table.idLow(index), this.table.idHigh(index));
+        record.set(one, i * DELETION_RECORD_BYTES);
+      });
+      jobs.push(this.log.append(record, 'frees', () => part.forEach(removed)));
+    }
+    await Promise.all(jobs);
+  }
+
+  #extend(): Promise<void> {
+    this.#extending ??= this.#extendOnce().finally(() => (this.#extending = null));
+    return this.#extending;
+  }
+
+  async #extendOnce(): Promise<void> {
+    const limit = this.#uniquifierLimit + ID_STEP;
+    if (limit > UNIQUIFIER_MAX) throw new MpoolError('ERR_MPOOL_NO_SPACE', 'object ids');
+    await this.log.append(encodeIdCheckpoint(limit), 'frees', () => {
+      this.#uniquifierLimit = limit;
+    });
+  }
+
+  *#snapshot(): Iterable<Uint8Array> {
+    yield encodeIdCheckpoint(this.#uniquifierLimit);
+    const { table } = this;
+    const buffer = new Uint8Array(OBJECTS_PER_SNAPSHOT_RECORD * OBJECT_RECORD_BYTES);
+    const view = viewOf(buffer);
+    const object = blankObjectRecord();
+    let bytes = 0;
+    for (let index = table.next(-1); index >= 0; index = table.next(index)) {
+      object.mediaClass = table.mediaClass(index) as ObjectRecord['mediaClass'];
+      object.role = table.role(index) as ObjectRecord['role'];
+      object.digest = table.digest(index);
+      object.idLow = table.idLow(index);
+      object.idHigh = table.idHigh(index);
+      object.pageAddress = table.pageAddress(index);
+      object.pageCount = table.pageCount(index);
+      object.lengthBytes = table.lengthBytes(index);
+      writeObjectRecord(view, bytes, object);
+      bytes += OBJECT_RECORD_BYTES;
+      if (bytes === buffer.length) {
+        yield buffer;
+        bytes = 0;
+      }
+    }
+    if (bytes > 0) yield buffer.subarray(0, bytes);
+  }
+
+  /** Moves the MDC to logs of at least twice the size. */
+  async #move(
+    from: LogPair,
+    bytes: number,
+    fill: (target: Log) => Promise<void>,
+  ): Promise<LogPair | undefined> {
+    const { space } = this.#media;
+    const oldPages = from.places[0].extent.pageCount;
+    const pages = Math.max(oldPages * 2, Math.ceil(bytes / PAGE_BYTES) + 1);
+    const logA = space.allocPages(pages, { spare: true });
+    const logB = logA && space.allocPages(pages, { spare: true });
+    if (logA === undefined || logB === undefined) {
+      if (logA !== undefined) space.free(logA);
+      return undefined;
+    }
+    const places = from.places.map((place, i) => ({
+      ...place,
+      extent: i === 0 ? logA : logB,
+    })) as [LogPlace, LogPlace];
+    // The active log may be B: the new pair begins with A, so A's identity goes with A's place.
+    const target = LogPair.beginAt(from, places[0]);
+    let moved: LogPair;
+    try {
+      await fill(target);
+      moved = await from.moved(target, places[1]);
+    } catch (error) {
+      target.drop();
+      space.free(logA);
+      space.free(logB);
+      throw error;
+    }
+    // From here a failure leaves both places taken: only media know which of them counts.
+    await this.#poolRecords.setMdc({ slot: OBJECT_SLOT, logA, logB });
+    for (const place of from.places) this.#media.free(place.extent);
+    return moved;
+  }
+}
+
+/** What one object takes of a log, its share of a chunk header included, rounded up. */
+const OBJECT_COST_BYTES = OBJECT_RECORD_BYTES + 1;
+const LIVE_BYTES_AT_LEAST = 1024;
+
+/** Builds the table from the records of MDC 1. A million of them: nothing is allocated for each. */
+class Loader {
+  readonly table = new ObjectTable();
+  uniquifierLimit = 1;
+  readonly #object = blankObjectRecord();
+  #bytes: Uint8Array | null = null;
+  #view: DataView = new DataView(new ArrayBuffer(0));
+
+  readonly visit = (bytes: Uint8Array, start: number, end: number): void => {
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#view = viewOf(bytes);
+    }
+    for (let at = start; at < end; ) {
+      const type = recordType(bytes, at, end);
+      const next = at + recordBytesOf(type);
+      if (type === 0 || next > end) corrupt(`a record of type ${bytes[at]} at its end`);
+      if (type === RECORD_OBJECT) this.#add(at, next);
+      else if (type === RECORD_DELETION) this.#remove(at, next);
+      else if (type === RECORD_ID_CHECKPOINT) this.#checkpoint(at, next);
+      else corrupt(`a record of type ${type}`);
+      at = next;
+    }
+  };
+
+  #add(start: number, end: number): void {
+    const object = this.#object;
+    const problem = readObjectRecord(this.#view, start, end, object);
+    const name = (): string => printIdHalves(object.idLow, object.idHigh);
+    if (problem !== undefined) corrupt(`object ${name()}: ${problem}`);
+    if (slotOfLow(object.idLow) !== OBJECT_SLOT) corrupt(`object ${name()} is another MDC's`);
+    if (this.table.insert(object.idHigh, object.idLow, object) < 0) {
+      corrupt(`object ${name()} exists twice`);
+    }
+    const uniquifier = uniquifierOfHalves(object.idLow, object.idHigh);
+    if (uniquifier >= this.uniquifierLimit) this.uniquifierLimit = uniquifier + 1;
+  }
+
+  #remove(start: number, end: number): void {
+    const problem = deletionProblem(this.#view, start, end);
+    if (problem !== undefined) corrupt(problem);
+    const low = idLowAt(this.#view, start);
+    const high = idHighAt(this.#view, start);
+    const index = this.table.find(high, low);
+    if (index < 0) corrupt(`the deletion of ${printIdHalves(low, high)}, which does not exist`);
+    this.table.remove(index);
+  }
+
+  #checkpoint(start: number, end: number): void {
+    const problem = checkpointProblem(this.#view, start, end);
+    if (problem !== undefined) corrupt(problem);
+    const limit = checkpointAt(this.#view, start);
+    if (limit < this.uniquifierLimit) corrupt(`an id checkpoint that goes back to ${limit}`);
+    this.uniquifierLimit = limit;
+  }
+}
+
+function corrupt(detail: string): never {
+  throw new MpoolError('ERR_MPOOL_CORRUPT', `MDC ${OBJECT_SLOT}: ${detail}`);
+}
+
+/** The halves of a new object's id. */
+export function newIdHalves(uniquifier: number, type: ObjectType): { low: number; high: number } {
+  return { low: idLow(uniquifier, type, OBJECT_SLOT), high: idHigh(uniquifier) };
+}
+

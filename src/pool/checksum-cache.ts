@@ -1,0 +1,49 @@
+/**
+ * Checksum tables of mblocks lately read, by index in the object table, bounded in bytes.
+ * Second chance (Corbató, 1968): a hit costs one map look-up and one store, and no reordering.
+ */
+export class ChecksumCache {
+  readonly #limitBytes: number;
+  readonly #entries = new Map<number, { sums: Uint32Array; used: boolean }>();
+  #bytes = 0;
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(index: number): Uint32Array | undefined {
+    const entry = this.#entries.get(index);
+    if (entry === undefined) return undefined;
+    entry.used = true;
+    return entry.sums;
+  }
+
+  set(index: number, sums: Uint32Array): void {
+    this.delete(index);
+    this.#entries.set(index, { sums, used: false });
+    this.#bytes += sums.byteLength;
+    for (const [candidate, entry] of this.#entries) {
+      if (this.#bytes <= this.#limitBytes) return;
+      if (candidate === index) continue;
+      this.#entries.delete(candidate);
+      if (entry.used) {
+        entry.used = false;
+        this.#entries.set(candidate, entry);
+      } else {
+        this.#bytes -= entry.sums.byteLength;
+      }
+    }
+  }
+
+  /** Must be called when the object goes: its index will be another's. */
+  delete(index: number): void {
+    const entry = this.#entries.get(index);
+    if (entry === undefined) return;
+    this.#entries.delete(index);
+    this.#bytes -= entry.sums.byteLength;
+  }
+}

@@ -1,0 +1,493 @@
+import { assert } from '../base/assert.ts';
+import { MpoolError } from '../base/errors.ts';
+import type { Prng } from '../base/prng.ts';
+import { PAGE_BYTES, roundUp } from '../base/units.ts';
+import type { Durability } from '../device/device.ts';
+import { crc32c } from '../base/crc32c.ts';
+import {
+  CHUNK_HEADER_BYTES,
+  ChunkKind,
+  chunkWord,
+  encodeFrameHeader,
+  FRAME_BYTES_MAX,
+  FRAME_FLAG_CLOSED,
+  FRAME_HEADER_BYTES,
+  FRAMES_IN_FLIGHT_MAX,
+  frameSeed,
+  RECORD_BYTES_MAX,
+} from '../format/log-frame.ts';
+import type { LogHeader } from '../format/log-header.ts';
+import type { FlushGate } from './flush-gate.ts';
+import { type LogEnd, type LogPlace } from './log-scan.ts';
+import { writeLogHeader } from './log-place.ts';
+
+/**
+ * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
+ * durable in groups.
+ *
+ *   append ──► open frame ──seal──► queued ──issue──► in flight ──► written ──flush──► durable
+ *
+ * Invariants
+ * 1. A frame is written once, to sectors that no earlier frame of the generation used.
+ * 2. At most FRAMES_IN_FLIGHT_MAX frames are in flight, so a torn tail is never longer than what a
+ *    reader looks through behind the end.
+ * 3. `durable` never passes a frame before which some frame is not durable: waiters are answered in
+ *    the order of their records.
+ * 4. After a failed write or flush nothing is ever written again and every later call says so, with
+ *    the first cause.
+ * 5. What append() refuses leaves no trace.
+ */
+export class Log {
+  readonly place: LogPlace;
+  readonly #gate: FlushGate;
+  #header: LogHeader;
+  #seed: number;
+  /** Of the frame that is open or comes next. */
+  #tailBytes: number;
+  #sequence: number;
+  #previousCrc: number;
+  #open: Uint8Array | null = null;
+  #used = 0;
+  #recordsBeforeOpen = 0;
+  /** Sealed frames not yet written, in order; the first `#inFlight` of them are with the device. */
+  #unwritten: Frame[] = [];
+  #inFlight = 0;
+  /** Frames written or on their way whose durability no flush has established. */
+  #volatileFrames = 0;
+  #durableBytes: number;
+  #recordCount: number;
+  #durableRecords: number;
+  #waiters: Waiter[] = [];
+  #writtenWaiters: { sequence: number; resume: () => void }[] = [];
+  #syncing = false;
+  #closedInOrder: boolean;
+  #erasing = false;
+  #failure: MpoolError | null = null;
+  /** Readers that hold memory of the device: let go of when the log closes. */
+  readonly readers = new Set<{ close(): Promise<void> }>();
+  /** Told of the first failure: the pool fails when one of its own logs does. */
+  onFailure: (error: MpoolError) => void = () => {};
+  /** Frames written, for statistics. */
+  frameCount = 0;
+
+  /** @param end where the log was found to end; `freshLogEnd()` for one without frames */
+  constructor(place: LogPlace, gate: FlushGate, header: LogHeader, end: LogEnd) {
+    this.place = place;
+    this.#gate = gate;
+    this.#header = header;
+    this.#seed = frameSeed(place.identity, header.salt);
+    this.#tailBytes = end.endBytes;
+    this.#sequence = end.sequenceSeenMax;
+    this.#previousCrc = end.lastCrc;
+    this.#recordCount = end.recordCount;
+    this.#durableRecords = end.recordCount;
+    this.#durableBytes = end.endBytes;
+    this.#closedInOrder = end.closed;
+  }
+
+  get header(): LogHeader {
+    return this.#header;
+  }
+  get generation(): number {
+    return this.#header.generation;
+  }
+  get recordCount(): number {
+    return this.#recordCount;
+  }
+  get failure(): MpoolError | null {
+    return this.#failure;
+  }
+  get extentBytes(): number {
+    return this.place.extent.pageCount * PAGE_BYTES;
+  }
+  /** What frames can use. */
+  get capacityBytes(): number {
+    return this.extentBytes - PAGE_BYTES;
+  }
+  /** What frames use, the open one included as if it ended now. */
+  get usedBytes(): number {
+    const open = this.#used === 0 ? 0 : roundUp(this.#used, this.place.sectorBytes);
+    return this.#tailBytes + open - PAGE_BYTES;
+  }
+  /** End of the sealed frames, in bytes of the extent. */
+  get tailBytes(): number {
+    return this.#tailBytes;
+  }
+
+  /** End of what the device has taken: readers may read up to it. */
+  get writtenBytes(): number {
+    return this.#unwritten[0]?.offsetBytes ?? this.#tailBytes;
+  }
+
+  /**
+   * Orders a record behind all before it; copied.
+   * @returns a promise only where the caller should wait before it appends more
+   * @throws ERR_MPOOL_LOG_FULL, nothing changed; ERR_MPOOL_FAILED
+   */
+  append(record: Uint8Array): Promise<void> | undefined {
+    this.#assertWritable();
+    const length = record.length;
+    if (length > RECORD_BYTES_MAX) {
+      throw new MpoolError('ERR_MPOOL_TOO_LARGE', `a record of ${length} bytes`);
+    }
+    const room = this.#roomInFrame();
+    if (CHUNK_HEADER_BYTES + length <= room) {
+      this.#putChunk(ChunkKind.whole, record);
+    } else {
+      if (!this.fits(length)) {
+        throw new MpoolError(
+          'ERR_MPOOL_LOG_FULL',
+          `a record of ${length} bytes, ${this.capacityBytes - this.usedBytes} bytes left`,
+        );
+      }
+      this.#putPieces(record);
+    }
+    this.#recordCount += 1;
+    if (this.#unwritten.length <= FRAMES_IN_FLIGHT_MAX) return undefined;
+    return this.#written(this.#unwritten[this.#unwritten.length - FRAMES_IN_FLIGHT_MAX]!.sequence);
+  }
+
+  /** Appends a chunk without content: compaction started or ended. */
+  appendMarker(which: 'started' | 'ended'): void {
+    this.#assertWritable();
+    if (this.#roomInFrame() < CHUNK_HEADER_BYTES) {
+      if (!this.fits(0)) throw new MpoolError('ERR_MPOOL_LOG_FULL', 'a marker');
+      this.#seal('volatile');
+    }
+    this.#putChunk(which === 'started' ? ChunkKind.compactionStart : ChunkKind.compactionEnd, EMPTY);
+  }
+
+  /** Whether a record of that length has room. */
+  fits(lengthBytes: number): boolean {
+    const room = this.#roomInFrame();
+    if (CHUNK_HEADER_BYTES + lengthBytes <= room) return true;
+    let left = lengthBytes;
+    let next = this.#tailBytes;
+    if (this.#used > 0) {
+      const takesPiece = room > CHUNK_HEADER_BYTES;
+      if (takesPiece) left -= room - CHUNK_HEADER_BYTES;
+      next += takesPiece
+        ? this.#used + room
+        : roundUp(this.#used, this.place.sectorBytes);
+    }
+    const overhead = FRAME_HEADER_BYTES + CHUNK_HEADER_BYTES;
+    const rest = this.extentBytes - next;
+    if (lengthBytes === 0) return rest >= overhead;
+    const lastFrame = Math.max(0, (rest % FRAME_BYTES_MAX) - overhead);
+    return left <= Math.floor(rest / FRAME_BYTES_MAX) * (FRAME_BYTES_MAX - overhead) + lastFrame;
+  }
+
+  /** Resolves once everything appended so far is durable; shares the flush with others in flight. */
+  sync(): Promise<void> {
+    if (this.#failure !== null) return Promise.reject(this.#failed());
+    if (this.#durableRecords >= this.#recordCount && this.#used === 0 && !this.#dirty()) {
+      return RESOLVED;
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      if (!this.#syncing) {
+        this.#syncing = true;
+        // At the end of the tick, so that all that is appended in it shares one frame.
+        queueMicrotask(() => this.#syncRound());
+      }
+    });
+  }
+
+  /** Resolves once everything appended so far is on the device, durable or not: readers may read it. */
+  async settle(): Promise<void> {
+    if (this.#failure !== null) return;
+    if (this.#used > 0) this.#seal('volatile');
+    const last = this.#unwritten.at(-1);
+    if (last !== undefined) await this.#written(last.sequence);
+  }
+
+  /** Empties the log: one durable write of a header with a higher generation. */
+  async erase(minGeneration: number, prng: Prng): Promise<void> {
+    this.#assertWritable();
+    this.#erasing = true;
+    try {
+      if (this.#used > 0) this.#seal('volatile');
+      await this.sync();
+      const header: LogHeader = {
+        ...this.#header,
+        generation: Math.max(this.#header.generation + 1, minGeneration),
+        salt: prng.u32(),
+        committedBytes: PAGE_BYTES,
+      };
+      await writeLogHeader(this.place, header, 'durable').catch((error: MpoolError) => {
+        this.#fail(error);
+        throw this.#failed();
+      });
+      this.#restart(header);
+    } finally {
+      this.#erasing = false;
+    }
+  }
+
+  /**
+   * Syncs, and says on media that all was well: damage found later is then known to be damage.
+   * @param options.readOnly writes nothing
+   */
+  async close(options: { readOnly?: boolean } = {}): Promise<void> {
+    await Promise.all([...this.readers].map((reader) => reader.close()));
+    if (this.#failure !== null || options.readOnly === true) return;
+    await this.sync();
+    const room = this.extentBytes - this.#tailBytes >= this.place.sectorBytes;
+    if (this.#closedInOrder || !room || this.#tailBytes === PAGE_BYTES) return;
+    this.#beginFrame();
+    const written = this.#seal('durable', true);
+    await this.#written(written);
+    if (this.#failure !== null) throw this.#failed();
+    this.#durableBytes = this.#tailBytes;
+    this.#closedInOrder = true;
+  }
+
+  /** Forgets a log that never came to count: gives its memory back. */
+  drop(): void {
+    if (this.#open !== null) this.place.device.release(this.#open);
+    this.#open = null;
+    this.#used = 0;
+  }
+
+  /** After the owner wrote a header itself (the end of a compaction): the log goes on under it. */
+  adopt(header: LogHeader): void {
+    assert(header.salt === this.#header.salt, 'only the state of a header can be adopted');
+    this.#header = header;
+  }
+
+  #restart(header: LogHeader): void {
+    assert(this.#unwritten.length === 0 && this.#used === 0, 'nothing is under way at an erase');
+    this.#header = header;
+    this.#seed = frameSeed(this.place.identity, header.salt);
+    this.#tailBytes = PAGE_BYTES;
+    this.#durableBytes = PAGE_BYTES;
+    this.#sequence = 0;
+    this.#previousCrc = 0;
+    this.#recordCount = 0;
+    this.#durableRecords = 0;
+    this.#closedInOrder = false;
+  }
+
+  #assertWritable(): void {
+    if (this.#failure !== null) throw this.#failed();
+    if (this.#erasing) throw new MpoolError('ERR_MPOOL_BUSY', 'the log is being erased');
+  }
+
+  #dirty(): boolean {
+    return this.#volatileFrames > 0 || this.#unwritten.length > 0;
+  }
+
+  /** Bytes that the open (or next) frame can still take, chunk headers included. */
+  #roomInFrame(): number {
+    const used = this.#used === 0 ? FRAME_HEADER_BYTES : this.#used;
+    return Math.min(FRAME_BYTES_MAX, this.extentBytes - this.#tailBytes) - used;
+  }
+
+  #beginFrame(): void {
+    if (this.#used > 0) return;
+    this.#used = FRAME_HEADER_BYTES;
+    this.#recordsBeforeOpen = this.#recordCount;
+  }
+
+  #putPieces(record: Uint8Array): void {
+    let from = 0;
+    do {
+      let room = this.#roomInFrame();
+      if (room <= CHUNK_HEADER_BYTES) {
+        this.#seal('volatile');
+        room = this.#roomInFrame();
+      }
+      const to = Math.min(record.length, from + room - CHUNK_HEADER_BYTES);
+      const first = from === 0;
+      const last = to === record.length;
+      const kind = first
+        ? last ? ChunkKind.whole : ChunkKind.first
+        : last ? ChunkKind.last : ChunkKind.middle;
+      this.#putChunk(kind, record.subarray(from, to));
+      from = to;
+      if (!last) this.#seal('volatile');
+    } while (from < record.length);
+  }
+
+  #putChunk(kind: number, bytes: Uint8Array): void {
+    if (this.#used === 0) this.#beginFrame();
+    const end = this.#used + CHUNK_HEADER_BYTES + bytes.length;
+    if (this.#open === null || end > this.#open.length) this.#growOpen(end);
+    const open = this.#open!;
+    const head = chunkWord(kind, bytes.length);
+    const at = this.#used;
+    open[at] = head;
+    open[at + 1] = head >>> 8;
+    open[at + 2] = head >>> 16;
+    open[at + 3] = head >>> 24;
+    open.set(bytes, at + CHUNK_HEADER_BYTES);
+    this.#used = end;
+  }
+
+  #growOpen(neededBytes: number): void {
+    const size = neededBytes > SMALL_BUFFER_BYTES ? FRAME_BYTES_MAX : SMALL_BUFFER_BYTES;
+    const larger = this.place.device.allocate(size);
+    if (this.#open !== null) {
+      larger.set(this.#open.subarray(0, this.#used));
+      this.place.device.release(this.#open);
+    }
+    this.#open = larger;
+  }
+
+  /** Ends the open frame and hands it to the device. @returns its sequence */
+  #seal(durability: Durability, closed = false): number {
+    assert(this.#used > 0, 'there is a frame to seal');
+    if (this.#open === null) this.#growOpen(this.#used);
+    const buffer = this.#open!;
+    const lengthBytes = roundUp(this.#used, this.place.sectorBytes);
+    const bytes = buffer.subarray(0, lengthBytes);
+    bytes.fill(0, this.#used);
+    this.#sequence += 1;
+    this.#previousCrc = encodeFrameHeader(
+      bytes,
+      {
+        generation: this.#header.generation,
+        sequence: this.#sequence,
+        payloadBytes: this.#used - FRAME_HEADER_BYTES,
+        payloadCrc: crc32c(bytes.subarray(FRAME_HEADER_BYTES)),
+        previousCrc: this.#previousCrc,
+        flags: closed ? FRAME_FLAG_CLOSED : 0,
+        durableBytes: this.#durableBytes,
+        recordsBefore: this.#recordsBeforeOpen,
+      },
+      this.#seed,
+      this.#tailBytes,
+    );
+    const frame: Frame = {
+      buffer,
+      bytes,
+      offsetBytes: this.#tailBytes,
+      sequence: this.#sequence,
+      durability,
+      written: false,
+    };
+    this.#tailBytes += lengthBytes;
+    this.#open = null;
+    this.#used = 0;
+    this.#closedInOrder = false;
+    this.#volatileFrames += 1;
+    this.frameCount += 1;
+    this.#unwritten.push(frame);
+    this.#issue();
+    return frame.sequence;
+  }
+
+  #issue(): void {
+    while (this.#inFlight < FRAMES_IN_FLIGHT_MAX && this.#inFlight < this.#unwritten.length) {
+      const frame = this.#unwritten[this.#inFlight]!;
+      this.#inFlight += 1;
+      const { device, extent } = this.place;
+      const offsetBytes = extent.pageAddress * PAGE_BYTES + frame.offsetBytes;
+      device.write(offsetBytes, frame.bytes, frame.durability, (error) => {
+        frame.written = true;
+        device.release(frame.buffer);
+        if (error !== null) this.#fail(error);
+        this.#reap();
+      });
+    }
+  }
+
+  /** Takes the written frames off the front, and goes on. */
+  #reap(): void {
+    while (this.#unwritten[0]?.written === true) {
+      this.#unwritten.shift();
+      this.#inFlight -= 1;
+    }
+    if (this.#failure === null) this.#issue();
+    const reached = this.#unwritten[0]?.sequence ?? Infinity;
+    if (this.#writtenWaiters.length === 0) return;
+    const ready = this.#writtenWaiters.filter(
+      (waiter) => this.#failure !== null || waiter.sequence < reached,
+    );
+    if (ready.length === 0) return;
+    this.#writtenWaiters = this.#writtenWaiters.filter((waiter) => !ready.includes(waiter));
+    for (const waiter of ready) waiter.resume();
+  }
+
+  /** Resolves when the frame of that sequence is written, or the log failed. */
+  #written(sequence: number): Promise<void> {
+    return new Promise((resume) => this.#afterWritten(sequence, resume));
+  }
+
+  #afterWritten(sequence: number, resume: () => void): void {
+    const first = this.#unwritten[0];
+    if (this.#failure !== null || first === undefined || first.sequence > sequence) resume();
+    else this.#writtenWaiters.push({ sequence, resume });
+  }
+
+  /** One group: everything appended until now becomes durable together. */
+  #syncRound(): void {
+    if (this.#failure !== null) return this.#rejectWaiters();
+    const group = this.#waiters;
+    if (group.length === 0) {
+      this.#syncing = false;
+      return;
+    }
+    this.#waiters = [];
+    const records = this.#recordCount;
+    const alone = !this.#dirty();
+    if (this.#used > 0) this.#seal(alone ? 'durable' : 'volatile');
+    const tailBytes = this.#tailBytes;
+    const frames = this.#volatileFrames;
+    const finish = (error: MpoolError | null): void => {
+      if (error !== null) this.#fail(error);
+      if (this.#failure !== null) {
+        const failure = this.#failed();
+        for (const waiter of group) waiter.reject(failure);
+        return this.#rejectWaiters();
+      }
+      this.#durableBytes = tailBytes;
+      this.#durableRecords = records;
+      this.#volatileFrames -= frames;
+      for (const waiter of group) waiter.resolve();
+      this.#syncRound();
+    };
+    this.#afterWritten(this.#sequence, () => {
+      if (alone || this.#failure !== null) finish(this.#failure);
+      else this.#gate.flushThen(finish);
+    });
+  }
+
+  #rejectWaiters(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    this.#syncing = false;
+    for (const waiter of waiters) waiter.reject(this.#failed());
+  }
+
+  #fail(cause: MpoolError): void {
+    if (this.#failure !== null) return;
+    this.#failure = cause;
+    this.onFailure(cause);
+  }
+
+  #failed(): MpoolError {
+    return new MpoolError('ERR_MPOOL_FAILED', 'the log', { cause: this.#failure });
+  }
+}
+
+interface Frame {
+  /** As allocated; `bytes` is the part that is written. */
+  readonly buffer: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly offsetBytes: number;
+  readonly sequence: number;
+  readonly durability: Durability;
+  written: boolean;
+}
+
+interface Waiter {
+  resolve: () => void;
+  reject: (error: MpoolError) => void;
+}
+
+/** Shared by all calls that need not wait: a promise of its own would cost more than the append. */
+export const RESOLVED: Promise<void> = Promise.resolve();
+const EMPTY = new Uint8Array(0);
+/** Most synchronous appends are small; only bulk needs a whole frame of memory. */
+const SMALL_BUFFER_BYTES = 16 * 1024;

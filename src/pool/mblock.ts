@@ -1,0 +1,290 @@
+import type { Readable, Writable } from 'node:stream';
+import { invalidArgument, MpoolError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import { CLASS_CAPACITY } from '../format/device-descriptor.ts';
+import { idFromHalves, type MblockId, printObjectId } from '../format/object-id.ts';
+import type { ObjectRecord } from '../format/records.ts';
+import type { MediaClass, Mblock, MblockProperties } from './api.ts';
+import { mblockReadable, mblockWritable } from './mblock-streams.ts';
+import { MblockWriter } from './mblock-writer.ts';
+import type { Media } from './media.ts';
+import type { Held, Store } from './store.ts';
+
+/**
+ * A handle on one mblock.
+ *
+ *   alloc ──► open ──commit──► committing ──► committed ──delete──► (NOT_FOUND)
+ *              │  ▲                │
+ *              │  └── refused: no space for metadata, nothing changed
+ *              └──abort──► aborted
+ */
+export class StoreMblock implements Mblock, Held {
+  readonly id: MblockId;
+  readonly #store: Store;
+  readonly #media: { mediaClass: MediaClass; capacityBytes: number; optimalBytes: number };
+  #writer: MblockWriter | null;
+  #state: 'open' | 'committing' | 'committed' | 'aborted';
+  /** In the table, once committed. */
+  #index = -1;
+  readonly #low: number;
+  readonly #high: number;
+
+  private constructor(store: Store, low: number, high: number, media: Media | MediaClass) {
+    this.#store = store;
+    this.#low = low;
+    this.#high = high;
+    this.id = idFromHalves(low, high) as MblockId;
+    this.#writer = null;
+    this.#state = 'committed';
+    this.#media =
+      typeof media === 'string'
+        ? { mediaClass: media, capacityBytes: 0, optimalBytes: PAGE_BYTES }
+        : {
+            mediaClass: media.mediaClass,
+            capacityBytes: media.mblockCapacityBytes,
+            optimalBytes: media.device.optimalWriteBytes,
+          };
+  }
+
+  static allocated(
+    store: Store,
+    media: Media,
+    pageAddress: number,
+    id: { low: number; high: number },
+  ): StoreMblock {
+    const mblock = new StoreMblock(store, id.low, id.high, media);
+    mblock.#state = 'open';
+    mblock.#writer = new MblockWriter(media, pageAddress, id.low, id.high);
+    store.held.add(mblock);
+    return mblock;
+  }
+
+  static found(store: Store, index: number): StoreMblock {
+    const { table } = store;
+    const code = table.mediaClass(index);
+    const name = code === CLASS_CAPACITY ? 'capacity' : 'staging';
+    const media = store.media(code) ?? name;
+    const mblock = new StoreMblock(store, table.idLow(index), table.idHigh(index), media);
+    mblock.#index = index;
+    return mblock;
+  }
+
+  get mediaClass(): MediaClass {
+    return this.#media.mediaClass;
+  }
+  get capacityBytes(): number {
+    return this.#media.capacityBytes;
+  }
+  get optimalWriteSizeBytes(): number {
+    return this.#media.optimalBytes;
+  }
+  get committed(): boolean {
+    return this.#state === 'committed';
+  }
+  get writtenBytes(): number {
+    if (this.#writer !== null) return this.#writer.writtenBytes;
+    return this.#exists ? this.#store.table.lengthBytes(this.#index) : 0;
+  }
+  get what(): string {
+    return `mblock ${printObjectId(this.id)} is not committed`;
+  }
+
+  properties(): MblockProperties {
+    const { table } = this.#store;
+    const pages = this.#writer?.media.mblockPages ?? (this.#exists ? table.pageCount(this.#index) : 0);
+    return {
+      id: this.id,
+      mediaClass: this.mediaClass,
+      committed: this.committed,
+      capacityBytes: this.capacityBytes,
+      allocatedBytes: pages * PAGE_BYTES,
+      writtenBytes: this.writtenBytes,
+      optimalWriteSizeBytes: this.optimalWriteSizeBytes,
+    };
+  }
+
+  async write(data: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    this.#store.assertWritable();
+    await this.#openWriter('write to').write(data);
+  }
+
+  async commit(): Promise<void> {
+    await commitMblocks(this.#store, [this]);
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state === 'aborted') return;
+    const writer = this.#openWriter('abort');
+    this.#state = 'aborted';
+    await writer.idle();
+    this.#writer = null;
+    writer.media.free({ pageAddress: writer.pageAddress, pageCount: writer.media.mblockPages });
+    this.#store.held.delete(this);
+  }
+
+  async release(): Promise<void> {
+    if (this.#state === 'open') await this.abort();
+  }
+
+  async delete(): Promise<void> {
+    this.#store.assertWritable();
+    await this.#store.deleteObjects([this.#liveIndex()]);
+  }
+
+  async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    const index = this.#checkRange(offsetBytes, lengthBytes);
+    const into = Buffer.allocUnsafeSlow(lengthBytes);
+    await this.#store.reader.readInto(index, offsetBytes, into);
+    return into;
+  }
+
+  readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
+    try {
+      const index = this.#checkRange(offsetBytes, into.length);
+      return this.#store.reader.readInto(index, offsetBytes, into);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  readMany(
+    ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+  ): Promise<Uint8Array[]> {
+    return Promise.all(ranges.map((range) => this.read(range.offsetBytes, range.lengthBytes)));
+  }
+
+  writable(): Writable {
+    return mblockWritable(this);
+  }
+
+  readable(
+    options: { offsetBytes?: number | undefined; lengthBytes?: number | undefined } = {},
+  ): Readable {
+    const offsetBytes = options.offsetBytes ?? 0;
+    return mblockReadable(this, offsetBytes, options.lengthBytes ?? this.writtenBytes - offsetBytes);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  /** First half of a commit: the data and their checksums are on the device. */
+  async prepareCommit(): Promise<ObjectRecord & { sums: Uint32Array }> {
+    const writer = this.#openWriter('commit');
+    this.#state = 'committing';
+    const content = await writer.finish().catch((error: unknown) => {
+      this.takeBackCommit();
+      throw error;
+    });
+    return {
+      mediaClass: writer.media.mediaClass === 'capacity' ? 1 : 0,
+      role: 0,
+      idLow: this.#low,
+      idHigh: this.#high,
+      pageAddress: writer.pageAddress,
+      pageCount: writer.media.mblockPages,
+      ...content,
+    };
+  }
+
+  becomeCommitted(index: number): void {
+    this.#index = index;
+    this.#state = 'committed';
+    this.#writer = null;
+    this.#store.held.delete(this);
+  }
+
+  /** The commit was refused: the mblock is as before it. */
+  takeBackCommit(): void {
+    if (this.#state !== 'committing') return;
+    this.#state = 'open';
+    this.#writer!.reopen();
+  }
+
+  get mediaOfWriter(): Media | undefined {
+    return this.#writer?.media;
+  }
+
+  belongsTo(store: Store): boolean {
+    return this.#store === store;
+  }
+
+  get #exists(): boolean {
+    return this.#index >= 0 && this.#store.table.holds(this.#index, this.#high, this.#low);
+  }
+
+  #openWriter(verb: string): MblockWriter {
+    if (this.#state === 'open') return this.#writer!;
+    const name = `mblock ${printObjectId(this.id)}`;
+    if (this.#state === 'aborted') throw new MpoolError('ERR_MPOOL_NOT_FOUND', `${name} (aborted)`);
+    throw new MpoolError('ERR_MPOOL_COMMITTED', `cannot ${verb} ${name}`);
+  }
+
+  #liveIndex(): number {
+    this.#store.assertOpen();
+    if (this.#state !== 'committed') {
+      const code = this.#state === 'aborted' ? 'ERR_MPOOL_NOT_FOUND' : 'ERR_MPOOL_UNCOMMITTED';
+      throw new MpoolError(code, `mblock ${printObjectId(this.id)}`);
+    }
+    if (!this.#exists || this.#store.table.isDeleted(this.#index)) {
+      throw new MpoolError('ERR_MPOOL_NOT_FOUND', `mblock ${printObjectId(this.id)} (deleted)`);
+    }
+    return this.#index;
+  }
+
+  #checkRange(offsetBytes: number, lengthBytes: number): number {
+    const index = this.#liveIndex();
+    const written = this.#store.table.lengthBytes(index);
+    const sane = Number.isSafeInteger(offsetBytes) && Number.isSafeInteger(lengthBytes);
+    if (sane && offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= written) {
+      return index;
+    }
+    throw invalidArgument(
+      `bytes ${offsetBytes} to ${offsetBytes + lengthBytes} of mblock ${printObjectId(this.id)}, ` +
+        `which has ${written}`,
+    );
+  }
+}
+
+/** Makes mblocks exist in one durable step; those committed already stay so. */
+export async function commitMblocks(
+  store: Store,
+  mblocks: readonly StoreMblock[],
+): Promise<void> {
+  store.assertWritable();
+  const open = [...new Set(mblocks)].filter((mblock) => !mblock.committed);
+  const stages = open.map((mblock) => mblock.mediaOfWriter);
+  const prepared = await Promise.allSettled(open.map((mblock) => mblock.prepareCommit()));
+  try {
+    const records = prepared.map((result) => {
+      if (result.status === 'rejected') throw result.reason as Error;
+      return result.value;
+    });
+    if (records.length === 0) return;
+    const media = new Set(stages.filter((each) => each !== undefined));
+    await Promise.all([...media].map((each) => flushData(store, each)));
+    const indices = await store.catalog.commit(records);
+    open.forEach((mblock, i) => {
+      mblock.becomeCommitted(indices[i]!);
+      store.cache.set(indices[i]!, records[i]!.sums);
+    });
+    store.committed(indices);
+  } catch (error) {
+    // Not those that another commit is busy with.
+    open.forEach((mblock, i) => {
+      if (prepared[i]!.status === 'fulfilled') mblock.takeBackCommit();
+    });
+    throw error;
+  }
+}
+
+/** Data must be durable before the record that makes it visible is written. */
+async function flushData(store: Store, media: Media): Promise<void> {
+  try {
+    await media.gate.flush();
+  } catch (error) {
+    // No flush of this device can be believed any more.
+    store.fail(error as MpoolError);
+    throw error;
+  }
+}

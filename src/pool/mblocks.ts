@@ -1,0 +1,86 @@
+import { invalidArgument, MpoolError } from '../base/errors.ts';
+import { isMblockId, type MblockId, OBJECT_TYPE_MBLOCK, typeOfId } from '../format/object-id.ts';
+import type { Mblock, MblockProperties, Mblocks, MediaClass } from './api.ts';
+import { newIdHalves } from './catalog.ts';
+import { checkMediaClass } from './media.ts';
+import { commitMblocks, StoreMblock } from './mblock.ts';
+import type { Store } from './store.ts';
+
+export class StoreMblocks implements Mblocks {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  async alloc(
+    options: { mediaClass?: MediaClass | undefined; spare?: boolean | undefined } = {},
+  ): Promise<Mblock> {
+    const store = this.#store;
+    store.assertWritable();
+    const media = store.mediaOf(checkMediaClass(options.mediaClass));
+    const uniquifier = await store.catalog.newUniquifier();
+    store.assertWritable();
+    const pageAddress = media.space.allocZone({ spare: options.spare === true });
+    if (pageAddress < 0) {
+      throw new MpoolError('ERR_MPOOL_NO_SPACE', `no free mblock in ${media.mediaClass}`);
+    }
+    const id = newIdHalves(uniquifier, OBJECT_TYPE_MBLOCK);
+    return StoreMblock.allocated(store, media, pageAddress, id);
+  }
+
+  async find(id: MblockId): Promise<Mblock> {
+    return this.#found(id);
+  }
+
+  async commit(mblocks: readonly Mblock[]): Promise<void> {
+    await commitMblocks(this.#store, mblocks.map((mblock) => this.#own(mblock)));
+  }
+
+  async abort(mblocks: readonly Mblock[]): Promise<void> {
+    await Promise.all(mblocks.map((mblock) => this.#own(mblock).abort()));
+  }
+
+  async delete(ids: readonly MblockId[]): Promise<void> {
+    this.#store.assertWritable();
+    const indices = ids.map((id) => this.#indexOf(id));
+    await this.#store.deleteObjects([...new Set(indices)]);
+  }
+
+  async *list(
+    options: { mediaClass?: MediaClass | undefined } = {},
+  ): AsyncIterable<MblockProperties> {
+    const { table } = this.#store;
+    for (const batch of table.idBatches()) {
+      this.#store.assertOpen();
+      for (const id of batch) {
+        if (typeOfId(id) !== OBJECT_TYPE_MBLOCK) continue;
+        const index = table.findId(id);
+        if (index < 0) continue;
+        const properties = StoreMblock.found(this.#store, index).properties();
+        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass) continue;
+        yield properties;
+      }
+      await new Promise(setImmediate);
+    }
+  }
+
+  async read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    return this.#found(id).read(offsetBytes, lengthBytes);
+  }
+
+  #found(id: MblockId): StoreMblock {
+    return StoreMblock.found(this.#store, this.#indexOf(id));
+  }
+
+  #indexOf(id: MblockId): number {
+    this.#store.assertOpen();
+    if (!isMblockId(id)) throw invalidArgument(`${String(id)} is not the id of an mblock`, 'type');
+    return this.#store.indexOf(id);
+  }
+
+  #own(mblock: Mblock): StoreMblock {
+    if (mblock instanceof StoreMblock && mblock.belongsTo(this.#store)) return mblock;
+    throw invalidArgument('not an mblock of this pool', 'type');
+  }
+}

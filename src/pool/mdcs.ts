@@ -1,0 +1,170 @@
+import { invalidArgument, MpoolError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
+import {
+  idFromHalves,
+  isMlogId,
+  type MlogId,
+  OBJECT_TYPE_MLOG,
+  printObjectId,
+  typeOfId,
+} from '../format/object-id.ts';
+import { ROLE_LOG_A, ROLE_LOG_B } from '../format/records.ts';
+import type { Mdc, MdcAllocation, MdcId, MdcProperties, Mdcs, MediaClass } from './api.ts';
+import { newIdHalves } from './catalog.ts';
+import { LogPair } from './log-pair.ts';
+import type { LogPlace } from './frame-cursor.ts';
+import { checkMediaClass } from './media.ts';
+import { OpenMdc, StoreMdc } from './mdc.ts';
+import { checkCapacity } from './mlogs.ts';
+import type { Store } from './store.ts';
+import { allocLogExtent, LogAllocation, placeIn, placeOfObject } from './user-log.ts';
+
+export class StoreMdcs implements Mdcs {
+  readonly #store: Store;
+  /** Open MDCs, and those being opened, by the id of log A. */
+  readonly #open = new Map<bigint, Promise<OpenMdc>>();
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  async alloc(options: {
+    capacityBytes: number;
+    mediaClass?: MediaClass | undefined;
+    spare?: boolean | undefined;
+  }): Promise<MdcAllocation> {
+    const store = this.#store;
+    store.assertWritable();
+    checkCapacity(options.capacityBytes);
+    const media = store.mediaOf(checkMediaClass(options.mediaClass));
+    const spare = options.spare === true;
+    const uniquifier = await store.catalog.newUniquifierPair();
+    store.assertWritable();
+    const idOf = (n: number): MlogId => {
+      const { low, high } = newIdHalves(n, OBJECT_TYPE_MLOG);
+      return idFromHalves(low, high) as MlogId;
+    };
+    const id: MdcId = { logA: idOf(uniquifier), logB: idOf(uniquifier + 1) };
+    const extentA = allocLogExtent(media, options.capacityBytes, spare);
+    let extentB;
+    try {
+      extentB = allocLogExtent(media, options.capacityBytes, spare);
+    } catch (error) {
+      media.free(extentA);
+      throw error;
+    }
+    const places: [LogPlace, LogPlace] = [
+      placeIn(store, media, extentA, id.logA),
+      placeIn(store, media, extentB, id.logB),
+    ];
+    const logs = [
+      { id: id.logA, extent: extentA, role: ROLE_LOG_A },
+      { id: id.logB, extent: extentB, role: ROLE_LOG_B },
+    ] as const;
+    const allocation = new LogAllocation(store, media, logs, async () => {
+      await LogPair.create(places, media.gate, store.environment.prng);
+    });
+    return {
+      id,
+      commit: () => allocation.commit(),
+      abort: () => allocation.abort(),
+      [Symbol.asyncDispose]: () => allocation.release(),
+    };
+  }
+
+  async open(id: MdcId): Promise<Mdc> {
+    this.#indicesOf(id);
+    let opening = this.#open.get(id.logA);
+    if (opening === undefined) {
+      opening = this.#openPair(id);
+      this.#open.set(id.logA, opening);
+      opening.catch(() => this.#open.delete(id.logA));
+    }
+    const open = await opening;
+    if (open.closing) {
+      await open.release().catch(() => {});
+      return this.open(id);
+    }
+    return new StoreMdc(this.#store, open);
+  }
+
+  root(): Promise<Mdc> {
+    return this.open(this.#store.poolRecords.properties.rootMdc);
+  }
+
+  async delete(id: MdcId): Promise<void> {
+    this.#store.assertWritable();
+    const indices = this.#indicesOf(id);
+    const name = `MDC ${printObjectId(id.logA)}`;
+    if (this.#isRoot(id)) {
+      throw new MpoolError('ERR_MPOOL_PERMISSION', `${name} is the root MDC`);
+    }
+    if (this.#open.has(id.logA)) throw new MpoolError('ERR_MPOOL_BUSY', `${name} is open`);
+    await this.#store.deleteObjects(indices);
+  }
+
+  async *list(): AsyncIterable<MdcProperties> {
+    const { table } = this.#store;
+    for (const batch of table.idBatches()) {
+      this.#store.assertOpen();
+      for (const logA of batch) {
+        if (typeOfId(logA) !== OBJECT_TYPE_MLOG) continue;
+        const index = table.findId(logA);
+        if (index < 0 || table.role(index) !== ROLE_LOG_A) continue;
+        const id = mdcOf(logA as MlogId);
+        yield {
+          id,
+          mediaClass: table.mediaClass(index) === 1 ? 'capacity' : 'staging',
+          allocatedBytes: 2 * table.pageCount(index) * PAGE_BYTES,
+          root: this.#isRoot(id),
+        };
+      }
+      await new Promise(setImmediate);
+    }
+  }
+
+  async #openPair(id: MdcId): Promise<OpenMdc> {
+    const store = this.#store;
+    const indices = this.#indicesOf(id);
+    const places: [LogPlace, LogPlace] = [
+      placeOfObject(store, indices[0], id.logA),
+      placeOfObject(store, indices[1], id.logB),
+    ];
+    const { gate } = store.media(store.table.mediaClass(indices[0]))!;
+    const { prng } = store.environment;
+    const pair = await LogPair.open(places, gate, prng, store.readOnly);
+    const open: OpenMdc = new OpenMdc(id, pair, store.readOnly, () => {
+      this.#open.delete(id.logA);
+      for (const index of indices) store.letGo(index, open);
+    });
+    for (const index of indices) store.hold(index, open);
+    return open;
+  }
+
+  #isRoot(id: MdcId): boolean {
+    return this.#store.poolRecords.properties.rootMdc.logA === id.logA;
+  }
+
+  #indicesOf(id: MdcId): [number, number] {
+    this.#store.assertOpen();
+    const { logA, logB } = id;
+    if (!isMlogId(logA) || !isMlogId(logB)) {
+      throw invalidArgument('an MDC has the ids of two mlogs', 'type');
+    }
+    const { table } = this.#store;
+    const indices: [number, number] = [this.#store.indexOf(logA), this.#store.indexOf(logB)];
+    const paired =
+      table.role(indices[0]) === ROLE_LOG_A &&
+      table.role(indices[1]) === ROLE_LOG_B &&
+      mdcOf(logA).logB === logB;
+    if (paired) return indices;
+    throw invalidArgument(
+      `mlogs ${printObjectId(logA)} and ${printObjectId(logB)} are not the logs of one MDC`,
+    );
+  }
+}
+
+/** Log B's uniquifier is log A's + 1, in the same slot (docs/format.md §6). */
+export function mdcOf(logA: MlogId): MdcId {
+  return { logA, logB: (logA + (1n << 12n)) as MlogId };
+}

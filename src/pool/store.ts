@@ -1,0 +1,289 @@
+import { MpoolError } from '../base/errors.ts';
+import type { Extent } from '../format/extent.ts';
+import { CLASS_CAPACITY, CLASS_STAGING } from '../format/device-descriptor.ts';
+import { halvesOfId, printObjectId } from '../format/object-id.ts';
+import type { Superblock } from '../format/superblock.ts';
+import type { MediaClass, PoolParameters } from './api.ts';
+import type { Catalog } from './catalog.ts';
+import { ChecksumCache } from './checksum-cache.ts';
+import type { Environment } from './environment.ts';
+import { MblockReader, type ReaderContext } from './mblock-reader.ts';
+import type { Media } from './media.ts';
+import { ObjectCounts } from './object-counts.ts';
+import type { ObjectTable } from './object-table.ts';
+import { fromProperties, toProperties } from './parameters.ts';
+import type { PoolRecords } from './pool-records.ts';
+import { writeSuperblocks } from './superblocks.ts';
+
+/** Anything that must be gone before the store can close. */
+export interface Held {
+  /** For the message of BUSY. */
+  readonly what: string;
+  /** Lets go of it: closes a log, aborts an uncommitted object. */
+  release(): Promise<void>;
+  /** Makes what it buffers durable. */
+  sync?(): Promise<void>;
+}
+
+export interface StoreParts {
+  environment: Environment;
+  superblock: Superblock;
+  capacity: Media;
+  staging: Media | undefined;
+  poolRecords: PoolRecords;
+  catalog: Catalog;
+  readOnly: boolean;
+  checksumCacheBytes: number;
+}
+
+/**
+ * One active pool: what all its handles share.
+ *
+ *   activate() ──► active ──shutdown()──► closed
+ *                     │ fail(): a write or flush of the pool's own metadata failed
+ *                     ▼
+ *                  failed ──shutdown()──► closed        (reads go on; changes are refused)
+ *
+ * Invariants
+ * 1. Space is owned by: a committed object (in the table), an uncommitted one (in `held`), a metadata
+ *    log, or a discard under way; by just one of them.
+ * 2. Space of a deleted object is given back after its deletion is durable and its last reader is done.
+ * 3. The first failure is kept, and every later change says it.
+ */
+export class Store implements ReaderContext {
+  readonly environment: Environment;
+  readonly poolRecords: PoolRecords;
+  readonly catalog: Catalog;
+  readonly cache: ChecksumCache;
+  readonly reader: MblockReader;
+  readonly readOnly: boolean;
+  readonly capacity: Media;
+  /** Open logs and uncommitted objects. */
+  readonly held = new Set<Held>();
+  readonly counts = { capacity: new ObjectCounts(), staging: new ObjectCounts() };
+  superblock: Superblock;
+  staging: Media | undefined;
+  commitCount = 0;
+  deleteCount = 0;
+  readonly #deleting = new Set<number>();
+  #failure: MpoolError | null = null;
+  #closed = false;
+  #closing: Promise<void> | null = null;
+
+  constructor(parts: StoreParts) {
+    this.environment = parts.environment;
+    this.superblock = parts.superblock;
+    this.capacity = parts.capacity;
+    this.staging = parts.staging;
+    this.poolRecords = parts.poolRecords;
+    this.catalog = parts.catalog;
+    this.readOnly = parts.readOnly;
+    this.cache = new ChecksumCache(parts.checksumCacheBytes);
+    this.reader = new MblockReader(this);
+    this.poolRecords.log.onFailure = (error) => this.fail(error);
+    this.catalog.log.onFailure = (error) => this.fail(error);
+    this.#claimSpace();
+  }
+
+  get table(): ObjectTable {
+    return this.catalog.table;
+  }
+  get failure(): MpoolError | null {
+    return this.#failure;
+  }
+  get closed(): boolean {
+    return this.#closed;
+  }
+  get parameters(): PoolParameters {
+    return fromProperties(this.poolRecords.properties);
+  }
+  get allMedia(): Media[] {
+    return this.staging === undefined ? [this.capacity] : [this.capacity, this.staging];
+  }
+
+  /** Why the pool is not at its best, or undefined. */
+  get fault(): string | undefined {
+    if (this.#failure !== null) return `a write failed: ${this.#failure.message}`;
+    if (this.superblock.staging !== undefined && this.staging === undefined) {
+      return 'the staging device is missing';
+    }
+    return undefined;
+  }
+
+  fail(error: MpoolError): void {
+    this.#failure ??= error;
+  }
+
+  assertOpen(): void {
+    if (this.#closed) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.superblock.name}`);
+  }
+
+  /** @throws ERR_MPOOL_CLOSED, ERR_MPOOL_READ_ONLY, ERR_MPOOL_FAILED */
+  assertWritable(): void {
+    this.assertOpen();
+    if (this.readOnly) throw new MpoolError('ERR_MPOOL_READ_ONLY', `pool ${this.superblock.name}`);
+    if (this.#failure !== null) {
+      throw new MpoolError('ERR_MPOOL_FAILED', `pool ${this.superblock.name}`, {
+        cause: this.#failure,
+      });
+    }
+  }
+
+  media(classCode: number): Media | undefined {
+    return classCode === CLASS_CAPACITY ? this.capacity : this.staging;
+  }
+
+  /** @throws ERR_MPOOL_NOT_FOUND when the pool has no such class; ERR_MPOOL_NO_DEVICE when it is missing */
+  mediaOf(mediaClass: MediaClass): Media {
+    const media = mediaClass === 'capacity' ? this.capacity : this.staging;
+    if (media !== undefined) return media;
+    if (this.superblock.staging !== undefined) {
+      throw new MpoolError('ERR_MPOOL_NO_DEVICE', `media class ${mediaClass}`);
+    }
+    throw new MpoolError('ERR_MPOOL_NOT_FOUND', `pool ${this.superblock.name} has no ${mediaClass}`);
+  }
+
+  /** Index of a committed object. @throws ERR_MPOOL_NOT_FOUND; ERR_MPOOL_UNCOMMITTED */
+  indexOf(id: bigint): number {
+    const { low, high } = halvesOfId(id);
+    const index = this.table.find(high, low);
+    if (index >= 0) return index;
+    for (const held of this.held) {
+      if ('id' in held && held.id === id && 'committed' in held && !held.committed) {
+        throw new MpoolError('ERR_MPOOL_UNCOMMITTED', `object ${printObjectId(id)}`);
+      }
+    }
+    throw new MpoolError('ERR_MPOOL_NOT_FOUND', `object ${printObjectId(id)}`);
+  }
+
+  /** After a commit: the table has it, now the counts do. */
+  committed(indices: readonly number[]): void {
+    for (const index of indices) this.#countsOf(index).add(this.table, index, 1);
+    this.commitCount += indices.length;
+  }
+
+  /** @throws ERR_MPOOL_NOT_FOUND when one is being deleted already; nothing is deleted then */
+  async deleteObjects(indices: readonly number[]): Promise<void> {
+    for (const index of indices) {
+      if (!this.#deleting.has(index)) continue;
+      throw new MpoolError('ERR_MPOOL_NOT_FOUND', `object ${printObjectId(this.table.idAt(index))}`);
+    }
+    for (const index of indices) this.#deleting.add(index);
+    const left = new Set(indices);
+    try {
+      await this.catalog.delete(indices, (index) => {
+        left.delete(index);
+        this.#deleting.delete(index);
+        this.#countsOf(index).add(this.table, index, -1);
+        this.deleteCount += 1;
+        if (this.table.markDeleted(index)) this.reclaim(index);
+      });
+    } finally {
+      for (const index of left) this.#deleting.delete(index);
+    }
+  }
+
+  /** An object is open: its space stays its own even if it is deleted meanwhile. */
+  hold(index: number, held: Held): void {
+    this.table.ref(index);
+    this.held.add(held);
+  }
+
+  letGo(index: number, held: Held): void {
+    this.held.delete(held);
+    if (this.table.unref(index)) this.reclaim(index);
+  }
+
+  /** Nothing uses the deleted object any more. */
+  reclaim(index: number): void {
+    const { table } = this;
+    const media = this.media(table.mediaClass(index));
+    this.cache.delete(index);
+    const extent = extentOf(table, index);
+    // A bad object never owned its space: another does.
+    if (!table.isBad(index)) media?.free(extent);
+    table.remove(index);
+  }
+
+  /** Changes the superblocks of all devices; the capacity device's decides. */
+  async updateSuperblock(changes: Partial<Superblock>): Promise<void> {
+    const superblock = {
+      ...this.superblock,
+      ...changes,
+      generation: this.superblock.generation + 1,
+    };
+    try {
+      for (const media of this.allMedia) {
+        const descriptor = superblock[media.mediaClass]!;
+        const own = { ...superblock, deviceUuid: descriptor.uuid };
+        await writeSuperblocks(media.device, own);
+      }
+    } catch (error) {
+      this.fail(error as MpoolError);
+      throw error;
+    }
+    this.superblock = superblock;
+  }
+
+  async setParameters(changes: Partial<PoolParameters>): Promise<void> {
+    const { rootMdc } = this.poolRecords.properties;
+    const parameters = { ...this.parameters, ...changes };
+    await this.poolRecords.setProperties(toProperties(parameters, rootMdc));
+    this.capacity.space.setSparePercent(parameters.sparePercentCapacity);
+    this.staging?.space.setSparePercent(parameters.sparePercentStaging);
+  }
+
+  /**
+   * Lets go of the devices. Idempotent.
+   * @throws ERR_MPOOL_BUSY while something is held, unless forced
+   */
+  shutdown(force: boolean): Promise<void> {
+    if (this.#closing === null) {
+      if (!force && this.held.size > 0) {
+        const [first] = this.held;
+        const rest = this.held.size > 1 ? ` and ${this.held.size - 1} more` : '';
+        return Promise.reject(new MpoolError('ERR_MPOOL_BUSY', `${first!.what}${rest}`));
+      }
+      this.#closing = this.#shutdown();
+    }
+    return this.#closing;
+  }
+
+  async #shutdown(): Promise<void> {
+    const errors: unknown[] = [];
+    const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
+    await Promise.all([...this.held].map((held) => attempt(held.release())));
+    this.#closed = true;
+    for (const media of this.allMedia) await attempt(media.stop());
+    if (!this.readOnly && this.#failure === null) {
+      await attempt(this.catalog.log.close());
+      await attempt(this.poolRecords.log.close());
+    }
+    for (const media of this.allMedia) await attempt(media.device.close());
+    if (errors.length > 0) throw errors[0];
+  }
+
+  #countsOf(index: number): ObjectCounts {
+    return this.table.mediaClass(index) === CLASS_STAGING ? this.counts.staging : this.counts.capacity;
+  }
+
+  /** Every extent gets its one owner; an object that claims another's is bad, and not the pool. */
+  #claimSpace(): void {
+    const { capacity, table } = this;
+    const metadata: Extent[] = [this.superblock.mdc0.logA, this.superblock.mdc0.logB];
+    for (const mdc of this.poolRecords.mdcs) metadata.push(mdc.logA, mdc.logB);
+    for (const extent of metadata) {
+      if (capacity.space.markUsed(extent)) continue;
+      throw new MpoolError('ERR_MPOOL_CORRUPT', `the metadata log at page ${extent.pageAddress}`);
+    }
+    for (let index = table.next(-1); index >= 0; index = table.next(index)) {
+      const media = this.media(table.mediaClass(index));
+      if (media !== undefined && !media.space.markUsed(extentOf(table, index))) table.markBad(index);
+      this.#countsOf(index).add(table, index, 1);
+    }
+  }
+}
+
+export function extentOf(table: ObjectTable, index: number): Extent {
+  return { pageAddress: table.pageAddress(index), pageCount: table.pageCount(index) };
+}

@@ -1,0 +1,33 @@
+/**
+ * `mpool/testing`: a simulated machine for tests, of the store and of what is built on it.
+ *
+ *   const host = new SimHost({ seed: 42 });
+ *   host.addDisk('/dev/a', { sizeBytes: 64 * 1024 * 1024 });
+ *   host.addFault({ op: 'write', nth: 3, effect: { kind: 'error', errno: 'ENOSPC' } });
+ *   host.cutPowerAfter(20);
+ *   …                                          // use it until everything fails
+ *   const after = host.crash({ survivors: randomSurvive(7) });
+ *
+ * Nothing in it uses real time, real disks or real randomness: the same seed and the same calls give the
+ * same run, which `host.trace.hash` proves.
+ */
+export { sweepCrashes } from './crash-sweep.ts';
+export type { CrashPoint, CrashSweep, CrashSweepResult } from './crash-sweep.ts';
+export type { Fault, FaultEffect, FaultRule, OperationInfo, SimOperation } from './faults.ts';
+export { SimClock } from './sim-clock.ts';
+export type { SimClockOptions } from './sim-clock.ts';
+export type { SimDisk, SimDiskOptions } from './sim-disk.ts';
+export { SimHost } from './sim-host.ts';
+export type { SimHostOptions } from './sim-host.ts';
+export {
+  allSurvive,
+  allSurviveBut,
+  noneSurvive,
+  onlySurvive,
+  piecesSurvive,
+  prefixSurvives,
+  randomSurvive,
+  survivorPolicies,
+} from './survivors.ts';
+export type { SurvivorPolicy, VolatileOperation } from './survivors.ts';
+export type { OperationEvent, Trace } from './trace.ts';
