@@ -1,9 +1,7 @@
 /** '11223344-5566-7788-99aa-bbccddeeff00' of 16 bytes, in byte order as libblkid prints it. */
 export function formatUuid(bytes: Uint8Array): string {
   const hex = Buffer.from(bytes).toString('hex');
-  return [8, 12, 16, 20, 32]
-    .map((end, i) => hex.slice([0, 8, 12, 16, 20][i], end))
-    .join('-');
+  return [8, 12, 16, 20, 32].map((end, i) => hex.slice([0, 8, 12, 16, 20][i], end)).join('-');
 }
 
 /** The 16 bytes of a UUID, or undefined when it is not one. */

@@ -29,10 +29,7 @@ const TABLE = {
   ERR_MPOOL_TOO_LARGE: ['EOVERFLOW', 'the record is larger than the buffer or the limit'],
   ERR_MPOOL_UNCOMMITTED: ['ENOENT', 'the object is not committed'],
   ERR_MPOOL_VERSION: ['ENOTSUP', 'written in a format that this version does not know'],
-} as const satisfies Record<
-  `ERR_MPOOL_${string}`,
-  readonly [keyof typeof constants.errno, string]
->;
+} as const satisfies Record<`ERR_MPOOL_${string}`, readonly [keyof typeof constants.errno, string]>;
 
 export type ErrorCode = keyof typeof TABLE;
 

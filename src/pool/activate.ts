@@ -36,10 +36,7 @@ const CHECKSUM_CACHE_BYTES_DEFAULT = 64 * MIB;
  * @throws ERR_MPOOL_BUSY, ERR_MPOOL_NOT_FOUND, ERR_MPOOL_VERSION, ERR_MPOOL_DEVICE_CHANGED,
  *   ERR_MPOOL_NO_DEVICE, ERR_MPOOL_CORRUPT, ERR_MPOOL_IO
  */
-export async function activate(
-  environment: Environment,
-  options: ActivateOptions,
-): Promise<Store> {
+export async function activate(environment: Environment, options: ActivateOptions): Promise<Store> {
   const devices: Device[] = [];
   try {
     return await activateDevices(environment, options, devices);
@@ -91,7 +88,7 @@ async function activateDevices(
   }
   const places = Catalog.places(capacity, superblock.poolUuid, mdc);
   const catalog = await Catalog.open(places, capacity, prng, readOnly, poolRecords);
-  const store = new Store({
+  const store = await Store.start({
     environment,
     superblock,
     capacity,

@@ -60,8 +60,12 @@ export async function destroyPool(
   const capacity = await host.openDevice(paths.capacityPath, { access: 'write' });
   try {
     const { newest, problem, detail } = await readSuperblocks(capacity);
-    if (newest === undefined && (options.force !== true || problem === 'blank' || problem === 'none')) {
-      const code = problem === 'blank' || problem === 'none' ? 'ERR_MPOOL_NOT_FOUND' : 'ERR_MPOOL_CORRUPT';
+    if (
+      newest === undefined &&
+      (options.force !== true || problem === 'blank' || problem === 'none')
+    ) {
+      const code =
+        problem === 'blank' || problem === 'none' ? 'ERR_MPOOL_NOT_FOUND' : 'ERR_MPOOL_CORRUPT';
       throw new MpoolError(code, `${capacity.path} holds no pool that is whole: ${detail}`);
     }
     const stagingPath = paths.stagingPaths[0] ?? newest?.stagingPath;

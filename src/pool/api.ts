@@ -182,9 +182,7 @@ export interface Mblock extends AsyncDisposable {
    */
   readInto(offsetBytes: number, into: Uint8Array): Promise<void>;
   /** Several ranges at once. */
-  readMany(
-    ranges: readonly { offsetBytes: number; lengthBytes: number }[],
-  ): Promise<Uint8Array[]>;
+  readMany(ranges: readonly { offsetBytes: number; lengthBytes: number }[]): Promise<Uint8Array[]>;
   /** Writes what is piped in; does not commit. */
   writable(): Writable;
   readable(options?: {
@@ -209,10 +207,7 @@ export interface Mlogs {
    * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_CORRUPT when acknowledged records are damaged,
    *   ERR_MPOOL_COMPACTING with `compactionSemantics` when a compaction was not ended
    */
-  open(
-    id: MlogId,
-    options?: { compactionSemantics?: boolean | undefined },
-  ): Promise<Mlog>;
+  open(id: MlogId, options?: { compactionSemantics?: boolean | undefined }): Promise<Mlog>;
   properties(id: MlogId): Promise<MlogProperties>;
   /** @throws ERR_MPOOL_BUSY while open */
   delete(ids: readonly MlogId[]): Promise<void>;

@@ -266,7 +266,7 @@ class Loader {
       this.#bytes = bytes;
       this.#view = viewOf(bytes);
     }
-    for (let at = start; at < end; ) {
+    for (let at = start; at < end;) {
       const type = recordType(bytes, at, end);
       const next = at + recordBytesOf(type);
       if (type === 0 || next > end) corrupt(`a record of type ${bytes[at]} at its end`);
@@ -318,4 +318,3 @@ function corrupt(detail: string): never {
 export function newIdHalves(uniquifier: number, type: ObjectType): { low: number; high: number } {
   return { low: idLow(uniquifier, type, OBJECT_SLOT), high: idHigh(uniquifier) };
 }
-

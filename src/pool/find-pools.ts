@@ -25,7 +25,14 @@ export async function findPools(host: Host, where: SearchPlaces): Promise<FoundP
     let pool = pools.get(uuid);
     if (pool === undefined) {
       const { name } = superblock;
-      pool = { name, uuid, formatVersion: FORMAT_VERSION, devices: [], complete: false, superblock };
+      pool = {
+        name,
+        uuid,
+        formatVersion: FORMAT_VERSION,
+        devices: [],
+        complete: false,
+        superblock,
+      };
       pools.set(uuid, pool);
     }
     if (superblock.generation > pool.superblock.generation) {
@@ -71,7 +78,9 @@ export async function locatePool(
   const named = target.includes('/') ? undefined : await byName(host, target, where);
   if (named !== undefined) return named;
   const looked = [...where.places, ...(where.blockDevices ? ['block devices'] : [])].join(', ');
-  const detail = target.includes('/') ? target : `pool '${target}' (looked in ${looked || 'nothing'})`;
+  const detail = target.includes('/')
+    ? target
+    : `pool '${target}' (looked in ${looked || 'nothing'})`;
   throw new MpoolError('ERR_MPOOL_NOT_FOUND', detail, { path: target });
 }
 

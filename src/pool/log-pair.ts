@@ -83,7 +83,8 @@ export class LogPair {
       return found.ok && found.header.state === LogState.current ? found.header : undefined;
     };
     const [ca, cb] = [current(0), current(1)];
-    const activeIndex = cb !== undefined && (ca === undefined || cb.generation > ca.generation) ? 1 : 0;
+    const activeIndex =
+      cb !== undefined && (ca === undefined || cb.generation > ca.generation) ? 1 : 0;
     const header = activeIndex === 0 ? ca : cb;
     if (header === undefined) {
       const why = [a!, b!].map((found) => (found.ok ? 'superseded' : found.problem)).join(', ');
@@ -151,9 +152,7 @@ export class LogPair {
     const header = { ...target.header, committedBytes: target.tailBytes };
     await writeLogHeader(target.place, header, 'volatile', { whole: true });
     target.adopt(header);
-    const other = newHeader(
-      otherPlace, this.#active.generation, LogState.superseded, this.#prng,
-    );
+    const other = newHeader(otherPlace, this.#active.generation, LogState.superseded, this.#prng);
     await writeLogHeader(otherPlace, other, 'volatile', { whole: true });
     await this.#gate.flush();
     return new LogPair([target.place, otherPlace], this.#gate, this.#prng, 0, target);
@@ -219,4 +218,3 @@ function newHeader(
 export function firstHeader(place: LogPlace, prng: Prng): LogHeader {
   return newHeader(place, 1, LogState.current, prng);
 }
-

@@ -167,8 +167,8 @@ async function judge(
   return { sequenceSeenMax, verdict: 'clean' };
 }
 
-/** Walks the chunks of frames, and puts records in pieces together. */
-class ChunkParser {
+/** Walks the chunks of frames, given in order, and puts records in pieces together. */
+export class ChunkParser {
   recordCount = 0;
   compactionStarts = 0;
   compactionEnds = 0;

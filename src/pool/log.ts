@@ -154,7 +154,10 @@ export class Log {
       if (!this.fits(0)) throw new MpoolError('ERR_MPOOL_LOG_FULL', 'a marker');
       this.#seal('volatile');
     }
-    this.#putChunk(which === 'started' ? ChunkKind.compactionStart : ChunkKind.compactionEnd, EMPTY);
+    this.#putChunk(
+      which === 'started' ? ChunkKind.compactionStart : ChunkKind.compactionEnd,
+      EMPTY,
+    );
   }
 
   /** Whether a record of that length has room. */
@@ -166,9 +169,7 @@ export class Log {
     if (this.#used > 0) {
       const takesPiece = room > CHUNK_HEADER_BYTES;
       if (takesPiece) left -= room - CHUNK_HEADER_BYTES;
-      next += takesPiece
-        ? this.#used + room
-        : roundUp(this.#used, this.place.sectorBytes);
+      next += takesPiece ? this.#used + room : roundUp(this.#used, this.place.sectorBytes);
     }
     const overhead = FRAME_HEADER_BYTES + CHUNK_HEADER_BYTES;
     const rest = this.extentBytes - next;
@@ -301,8 +302,12 @@ export class Log {
       const first = from === 0;
       const last = to === record.length;
       const kind = first
-        ? last ? ChunkKind.whole : ChunkKind.first
-        : last ? ChunkKind.last : ChunkKind.middle;
+        ? last
+          ? ChunkKind.whole
+          : ChunkKind.first
+        : last
+          ? ChunkKind.last
+          : ChunkKind.middle;
       this.#putChunk(kind, record.subarray(from, to));
       from = to;
       if (!last) this.#seal('volatile');

@@ -213,4 +213,3 @@ function sumOf(page: Uint8Array): Uint32Array {
   crc32cPages(page, sums);
   return sums;
 }
-

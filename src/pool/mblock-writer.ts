@@ -52,7 +52,8 @@ export class MblockWriter {
     const pieces = data instanceof Uint8Array ? [data] : data;
     let lengthBytes = 0;
     for (const piece of pieces) {
-      if (!(piece instanceof Uint8Array)) throw invalidArgument('data must be a Uint8Array', 'type');
+      if (!(piece instanceof Uint8Array))
+        throw invalidArgument('data must be a Uint8Array', 'type');
       lengthBytes += piece.length;
     }
     this.#check(lengthBytes);

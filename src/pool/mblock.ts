@@ -91,7 +91,8 @@ export class StoreMblock implements Mblock, Held {
 
   properties(): MblockProperties {
     const { table } = this.#store;
-    const pages = this.#writer?.media.mblockPages ?? (this.#exists ? table.pageCount(this.#index) : 0);
+    const pages =
+      this.#writer?.media.mblockPages ?? (this.#exists ? table.pageCount(this.#index) : 0);
     return {
       id: this.id,
       mediaClass: this.mediaClass,
@@ -147,9 +148,7 @@ export class StoreMblock implements Mblock, Held {
     }
   }
 
-  readMany(
-    ranges: readonly { offsetBytes: number; lengthBytes: number }[],
-  ): Promise<Uint8Array[]> {
+  readMany(ranges: readonly { offsetBytes: number; lengthBytes: number }[]): Promise<Uint8Array[]> {
     return Promise.all(ranges.map((range) => this.read(range.offsetBytes, range.lengthBytes)));
   }
 
@@ -161,7 +160,11 @@ export class StoreMblock implements Mblock, Held {
     options: { offsetBytes?: number | undefined; lengthBytes?: number | undefined } = {},
   ): Readable {
     const offsetBytes = options.offsetBytes ?? 0;
-    return mblockReadable(this, offsetBytes, options.lengthBytes ?? this.writtenBytes - offsetBytes);
+    return mblockReadable(
+      this,
+      offsetBytes,
+      options.lengthBytes ?? this.writtenBytes - offsetBytes,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -247,10 +250,7 @@ export class StoreMblock implements Mblock, Held {
 }
 
 /** Makes mblocks exist in one durable step; those committed already stay so. */
-export async function commitMblocks(
-  store: Store,
-  mblocks: readonly StoreMblock[],
-): Promise<void> {
+export async function commitMblocks(store: Store, mblocks: readonly StoreMblock[]): Promise<void> {
   store.assertWritable();
   const open = [...new Set(mblocks)].filter((mblock) => !mblock.committed);
   const stages = open.map((mblock) => mblock.mediaOfWriter);

@@ -34,7 +34,10 @@ export class StoreMblocks implements Mblocks {
   }
 
   async commit(mblocks: readonly Mblock[]): Promise<void> {
-    await commitMblocks(this.#store, mblocks.map((mblock) => this.#own(mblock)));
+    await commitMblocks(
+      this.#store,
+      mblocks.map((mblock) => this.#own(mblock)),
+    );
   }
 
   async abort(mblocks: readonly Mblock[]): Promise<void> {
@@ -58,7 +61,8 @@ export class StoreMblocks implements Mblocks {
         const index = table.findId(id);
         if (index < 0) continue;
         const properties = StoreMblock.found(this.#store, index).properties();
-        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass) continue;
+        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass)
+          continue;
         yield properties;
       }
       await new Promise(setImmediate);

@@ -21,7 +21,8 @@ export class OpenMdc implements Held {
   readonly pair: LogPair;
   target: Log | null = null;
   handleCount = 0;
-  #ending = false;
+  /** Set while endCompaction() decides: what is appended meanwhile waits for it. */
+  ending: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   readonly #forget: () => void;
   readonly #readOnly: boolean;
@@ -53,15 +54,15 @@ export class OpenMdc implements Held {
 
   async end(): Promise<void> {
     const { target } = this;
-    if (target === null || this.#ending) {
+    if (target === null || this.ending !== null) {
       throw invalidArgument(`${this.name}: endCompaction() without startCompaction()`);
     }
-    this.#ending = true;
+    this.ending = this.pair.commit(target);
     try {
-      await this.pair.commit(target);
+      await this.ending;
       this.target = null;
     } finally {
-      this.#ending = false;
+      this.ending = null;
     }
   }
 
@@ -111,13 +112,14 @@ export class StoreMdc implements Mdc {
     return { usedBytes, capacityBytes, recordCount };
   }
 
-  append(
-    record: Uint8Array | string,
-    options?: { sync?: boolean | undefined },
-  ): Promise<void> {
+  append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void> {
     try {
       this.#assertWritable();
-      const log = this.#open.current;
+      const { ending, current: log } = this.#open;
+      if (ending !== null) {
+        const copy = Uint8Array.from(recordBytes(record));
+        return ending.then(() => this.append(copy, options));
+      }
       const room = log.append(recordBytes(record));
       return options?.sync === true ? log.sync() : (room ?? RESOLVED);
     } catch (error) {

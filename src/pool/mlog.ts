@@ -83,10 +83,7 @@ export class StoreMlog implements Mlog {
     return this.#log.recordCount;
   }
 
-  append(
-    record: Uint8Array | string,
-    options?: { sync?: boolean | undefined },
-  ): Promise<void> {
+  append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void> {
     try {
       this.#assertWritable();
       if (this.#open.compactionSemantics && this.#open.markers === 'none') {

@@ -48,7 +48,9 @@ export class StoreMlogs implements Mlogs {
     const extent = allocLogExtent(media, options.capacityBytes, options.spare === true);
     const place = placeIn(store, media, extent, id);
     const allocation = new LogAllocation(store, media, [{ id, extent, role: ROLE_PLAIN }], () =>
-      writeLogHeader(place, firstHeader(place, store.environment.prng), 'volatile', { whole: true }),
+      writeLogHeader(place, firstHeader(place, store.environment.prng), 'volatile', {
+        whole: true,
+      }),
     );
     return {
       id,
@@ -109,7 +111,8 @@ export class StoreMlogs implements Mlogs {
         if (index < 0 || table.role(index) !== ROLE_PLAIN) continue;
         const open = await this.#open.get(id)?.catch(() => undefined);
         const properties = this.#propertiesAt(index, open);
-        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass) continue;
+        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass)
+          continue;
         yield properties;
       }
       await new Promise(setImmediate);
@@ -128,8 +131,7 @@ export class StoreMlogs implements Mlogs {
     }
     const end = await scanLog(place, found.header);
     refuseDamage(place, end);
-    const markers =
-      end.compactionStarts === 0 ? 'none' : end.compacting ? 'started' : 'ended';
+    const markers = end.compactionStarts === 0 ? 'none' : end.compacting ? 'started' : 'ended';
     if (compactionSemantics && markers === 'started') {
       throw new MpoolError('ERR_MPOOL_COMPACTING', name);
     }

@@ -76,7 +76,9 @@ async function openLocated(
   entry.handles.add(reserved);
   try {
     const shared = await entry.shared;
-    const handle: StorePool = new StorePool(shared, (force) => leave(pools, key, entry, handle, force));
+    const handle: StorePool = new StorePool(shared, (force) =>
+      leave(pools, key, entry, handle, force),
+    );
     entry.handles.add(handle);
     return handle;
   } finally {

@@ -24,11 +24,7 @@ export class PoolRecords {
   #properties: PoolProperties;
   readonly #mdcs: Map<number, MdcRecord>;
 
-  private constructor(
-    pair: LogPair,
-    properties: PoolProperties,
-    mdcs: Map<number, MdcRecord>,
-  ) {
+  private constructor(pair: LogPair, properties: PoolProperties, mdcs: Map<number, MdcRecord>) {
     this.#properties = properties;
     this.#mdcs = mdcs;
     this.log = new MetadataLog(pair, {

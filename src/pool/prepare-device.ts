@@ -153,4 +153,3 @@ function defaultMblockBytes(sizeBytes: number): number {
   while (bytes > MIB && sizeBytes / bytes < ZONES_WANTED) bytes /= 2;
   return bytes;
 }
-

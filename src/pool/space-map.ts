@@ -253,9 +253,7 @@ export class SpaceMap {
   }
 
   #touchesReserved(pageAddress: number, pageCount: number): boolean {
-    return (
-      pageAddress < HEAD_PAGES || pageAddress + pageCount > this.#sizePages - TAIL_PAGES
-    );
+    return pageAddress < HEAD_PAGES || pageAddress + pageCount > this.#sizePages - TAIL_PAGES;
   }
 }
 

@@ -70,7 +70,14 @@ export class Store implements ReaderContext {
   #closed = false;
   #closing: Promise<void> | null = null;
 
-  constructor(parts: StoreParts) {
+  /** @throws ERR_MPOOL_CORRUPT when the pool's own metadata overlap */
+  static async start(parts: StoreParts): Promise<Store> {
+    const store = new Store(parts);
+    await store.#claimSpace();
+    return store;
+  }
+
+  private constructor(parts: StoreParts) {
     this.environment = parts.environment;
     this.superblock = parts.superblock;
     this.capacity = parts.capacity;
@@ -82,7 +89,6 @@ export class Store implements ReaderContext {
     this.reader = new MblockReader(this);
     this.poolRecords.log.onFailure = (error) => this.fail(error);
     this.catalog.log.onFailure = (error) => this.fail(error);
-    this.#claimSpace();
   }
 
   get table(): ObjectTable {
@@ -140,7 +146,10 @@ export class Store implements ReaderContext {
     if (this.superblock.staging !== undefined) {
       throw new MpoolError('ERR_MPOOL_NO_DEVICE', `media class ${mediaClass}`);
     }
-    throw new MpoolError('ERR_MPOOL_NOT_FOUND', `pool ${this.superblock.name} has no ${mediaClass}`);
+    throw new MpoolError(
+      'ERR_MPOOL_NOT_FOUND',
+      `pool ${this.superblock.name} has no ${mediaClass}`,
+    );
   }
 
   /** Index of a committed object. @throws ERR_MPOOL_NOT_FOUND; ERR_MPOOL_UNCOMMITTED */
@@ -166,7 +175,10 @@ export class Store implements ReaderContext {
   async deleteObjects(indices: readonly number[]): Promise<void> {
     for (const index of indices) {
       if (!this.#deleting.has(index)) continue;
-      throw new MpoolError('ERR_MPOOL_NOT_FOUND', `object ${printObjectId(this.table.idAt(index))}`);
+      throw new MpoolError(
+        'ERR_MPOOL_NOT_FOUND',
+        `object ${printObjectId(this.table.idAt(index))}`,
+      );
     }
     for (const index of indices) this.#deleting.add(index);
     const left = new Set(indices);
@@ -264,11 +276,16 @@ export class Store implements ReaderContext {
   }
 
   #countsOf(index: number): ObjectCounts {
-    return this.table.mediaClass(index) === CLASS_STAGING ? this.counts.staging : this.counts.capacity;
+    return this.table.mediaClass(index) === CLASS_STAGING
+      ? this.counts.staging
+      : this.counts.capacity;
   }
 
-  /** Every extent gets its one owner; an object that claims another's is bad, and not the pool. */
-  #claimSpace(): void {
+  /**
+   * Every extent gets its one owner; an object that claims another's is bad, and not the pool. Lets others
+   * run in between: there may be a million objects.
+   */
+  async #claimSpace(): Promise<void> {
     const { capacity, table } = this;
     const metadata: Extent[] = [this.superblock.mdc0.logA, this.superblock.mdc0.logB];
     for (const mdc of this.poolRecords.mdcs) metadata.push(mdc.logA, mdc.logB);
@@ -276,13 +293,21 @@ export class Store implements ReaderContext {
       if (capacity.space.markUsed(extent)) continue;
       throw new MpoolError('ERR_MPOOL_CORRUPT', `the metadata log at page ${extent.pageAddress}`);
     }
+    let count = 0;
     for (let index = table.next(-1); index >= 0; index = table.next(index)) {
       const media = this.media(table.mediaClass(index));
-      if (media !== undefined && !media.space.markUsed(extentOf(table, index))) table.markBad(index);
+      if (media !== undefined && !media.space.markUsed(extentOf(table, index))) {
+        table.markBad(index);
+      }
       this.#countsOf(index).add(table, index, 1);
+      count += 1;
+      if (count % OBJECTS_PER_SLICE === 0) await new Promise(setImmediate);
     }
   }
 }
+
+/** Some milliseconds of work. */
+const OBJECTS_PER_SLICE = 16384;
 
 export function extentOf(table: ObjectTable, index: number): Extent {
   return { pageAddress: table.pageAddress(index), pageCount: table.pageCount(index) };

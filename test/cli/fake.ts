@@ -15,8 +15,7 @@ export interface Result {
 export async function runTool(
   argv: readonly string[],
   store: Partial<Store> = {},
-  input = '',
-  signal = new AbortController().signal,
+  world: { signal?: AbortSignal; places?: readonly string[] } = {},
 ): Promise<Result> {
   const pieces: Buffer[] = [];
   const stream = new Writable({
@@ -32,10 +31,10 @@ export async function runTool(
       err += `mpool: ${line}\n`;
     },
     async *input() {
-      yield Buffer.from(input);
+      yield Buffer.from('');
     },
-    places: ['/nowhere'],
-    signal,
+    places: world.places ?? ['/nowhere'],
+    signal: world.signal ?? new AbortController().signal,
     store: async () => store as Store,
     progress: undefined,
   });

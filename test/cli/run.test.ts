@@ -202,7 +202,7 @@ test('output whose reader left ends the verb quietly', async () => {
 test('an aborted verb gives status 130', async () => {
   const controller = new AbortController();
   controller.abort();
-  const { status, err } = await runTool(['list'], store, '', controller.signal);
+  const { status, err } = await runTool(['list'], store, { signal: controller.signal });
   assert.equal(status, 130);
   assert.equal(err, 'mpool: list: interrupted (ECANCELED)\n');
 });

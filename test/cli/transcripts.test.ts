@@ -1,5 +1,5 @@
-// Goal: what a user sees. Method: transcripts (comment, command, ----, expected output) run as real
-// processes on real files in a directory of their own. UPDATE=1 rewrites the expected output.
+// Goal: what a user sees. Method: transcripts (comment, command, ----, expected output) on real files
+// in a directory of their own; what needs a shell as real processes. UPDATE=1 rewrites the output.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import {
@@ -16,6 +16,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { loadStore } from '../../src/cli/store.ts';
+import { runTool } from './fake.ts';
 
 const TRANSCRIPTS = join(process.cwd(), 'test/cli/transcripts');
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
@@ -58,25 +60,34 @@ function render(steps: readonly Step[], after: string): string {
   return blocks.join('') + after;
 }
 
+/** A call of the tool and nothing else: it needs no process of its own. */
+const PLAIN = /^mpool([A-Za-z0-9 .,_=/-]*)$/;
+
 /** Standard output, then standard error, then the status unless it is 0. */
-async function shell(command: string, folder: string): Promise<string> {
-  const env = { ...process.env, PATH: `${folder}/bin:${process.env['PATH']}`, HOME: folder };
-  delete (env as NodeJS.ProcessEnv)['MPOOL_PATH'];
-  delete (env as NodeJS.ProcessEnv)['NODE_OPTIONS'];
+async function here(argv: readonly string[]): Promise<string> {
+  const { status, out, err } = await runTool(argv, await loadStore(), { places: ['.'] });
+  return out + err + (status === 0 ? '' : `[status ${status}]\n`);
+}
+
+async function shell(command: string, folder: string, bin: string): Promise<string> {
+  const env: NodeJS.ProcessEnv = { ...process.env, PATH: `${bin}:${process.env['PATH']}` };
+  delete env['MPOOL_PATH'];
   return new Promise((resolve) => {
-    const options = { cwd: join(folder, 'work'), env, maxBuffer: 2 ** 26 };
+    const options = { cwd: folder, env, maxBuffer: 2 ** 26 };
     execFile('bash', ['-c', command], options, (error, stdout, stderr) => {
       const status = error === null ? '' : `[status ${error.code}]\n`;
-      resolve(masked(stdout + stderr + status, folder));
+      resolve(stdout + stderr + status);
     });
   });
 }
+
+const MASKED_UUID = 'xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx';
 
 /** What differs from run to run: places, identities, times. Blank lines would end an output. */
 function masked(text: string, folder: string): string {
   return text
     .replaceAll(folder, 'DIR')
-    .replace(/(?!0{8}-0{4})[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'UUID')
+    .replace(/(?!0{8}-0{4})[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, MASKED_UUID)
     .replace(/process \d+/g, 'process PID')
     .replace(/\d+\.\d\d s\b/g, 'N s')
     .replace(/"durationMs":[\d.]+/g, '"durationMs":N')
@@ -94,11 +105,15 @@ for (const name of names) {
     const text = await readFile(path, 'utf8');
     const folder = await realpath(await mkdtemp(join(tmpdir(), 'mpool-cli-')));
     try {
-      await shellSetup(folder);
+      await makeWorkplace(folder);
       const { steps, after } = parse(text);
       const actual: Step[] = [];
       for (const step of steps) {
-        actual.push({ ...step, expected: await shell(step.command, folder) });
+        const words = PLAIN.exec(step.command)?.[1]?.split(' ');
+        const output = words
+          ? await here(words.filter((word) => word !== ''))
+          : await shell(step.command, join(folder, 'work'), join(folder, 'bin'));
+        actual.push({ ...step, expected: masked(output, folder) });
       }
       if (process.env['UPDATE'] === '1') await writeFile(path, render(actual, after));
       else assert.equal(render(actual, after), text);
@@ -108,10 +123,12 @@ for (const name of names) {
   });
 }
 
-async function shellSetup(folder: string): Promise<void> {
+/** bin/mpool for the shell, and work/ to work in. */
+async function makeWorkplace(folder: string): Promise<void> {
   await mkdir(join(folder, 'bin'));
   await mkdir(join(folder, 'work'));
   const wrapper = join(folder, 'bin/mpool');
   await writeFile(wrapper, `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`);
   await chmod(wrapper, 0o755);
+  process.chdir(join(folder, 'work'));
 }

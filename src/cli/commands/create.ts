@@ -46,7 +46,11 @@ export const create = command({
       meaning: 'size of the file to be made, or limit of an existing device',
       default: '4g for a new file',
     },
-    capsz: { kind: zoneSizeKind, meaning: 'mblock size of the capacity class', default: '32, less on small devices' },
+    capsz: {
+      kind: zoneSizeKind,
+      meaning: 'mblock size of the capacity class',
+      default: '32, less on small devices',
+    },
     stgdev: STAGING_DEVICE,
     ...STAGING_PARAMETERS,
     ...NEW_POOL_PARAMETERS,

@@ -110,7 +110,10 @@ export const grow = command({
     const [name, gainedBytes] = await withPool(context, target, {}, async (pool) => {
       return [pool.name, await pool.grow()] as const;
     });
-    const sentence = `mpool ${name} grew by ${formatSize(gainedBytes)}`;
+    const sentence =
+      gainedBytes === 0
+        ? `mpool ${name} did not grow`
+        : `mpool ${name} grew by ${formatSize(gainedBytes)}`;
     await tell(call, context, 'grow', { pool: name, gainedBytes }, sentence);
   },
 });

@@ -16,6 +16,7 @@ import {
   appendRecords,
   inputRecords,
   LOG_PARAMETERS,
+  plural,
   RECORDS_FILE,
   withLog,
   writeRecords,
@@ -112,7 +113,7 @@ export const mdcCompact = command({
         const records = given ?? (await collect(mdc.records(), context));
         await mdc.compact(records);
         const content = { records: records.length };
-        await tell(call, context, 'mdc compact', content, `${records.length} records written`);
+        await tell(call, context, 'mdc compact', content, `${plural(records.length)} written`);
       });
     });
   },

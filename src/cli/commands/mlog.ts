@@ -133,7 +133,9 @@ export const mlogList = command({
   positionals: [POOL],
   parameters: { class: { kind: classKind, meaning: 'capacity or staging', default: 'both' } },
   options: ['noheadings', 'nosuffix'],
-  details: ['The logs of MDCs are among them. -v opens each log to see how much of it is used.'],
+  details: [
+    'The logs of MDCs are not among them. -v opens each log to see how much of it is used.',
+  ],
   examples: ['mpool mlog list mp1', 'mpool mlog list -v mp1'],
   async run(call, context) {
     const [target = ''] = call.words;

@@ -60,7 +60,7 @@ export async function appendRecords(
     }
   } catch (error) {
     await log.sync();
-    context.note(`${verb}: ${plural(count)} appended before it stopped`);
+    if (count > 0) context.note(`${verb}: ${plural(count)} appended before it stopped`);
     throw error;
   }
   await log.sync();
@@ -125,6 +125,7 @@ export function allocOptions(
   };
 }
 
-function plural(count: number): string {
+/** '1 record', '2 records'. */
+export function plural(count: number): string {
   return `${count} ${count === 1 ? 'record' : 'records'}`;
 }
