@@ -43,7 +43,6 @@ const Export EXPORTS[] = {
     {"ringEnter", ring_enter_js},
     {"ringMemory", ring_memory_js},
     {"ringOpen", ring_open_js},
-    {"ringSpin", ring_spin_js},
     {"setDirect", set_direct_js},
     {"slabMap", slab_map_js},
     {"slabUnmap", slab_unmap_js},

@@ -22,12 +22,7 @@ struct Reactor {
   napi_ref buffers[2] = {nullptr, nullptr};
   napi_async_context context = nullptr;
   uv_handle_t* poll = nullptr;
-  uv_handle_t* idle = nullptr;
-  uv_handle_t* check = nullptr;
   bool referenced = false;
-  bool spinning = false;
-  uint64_t spin_until_ns = 0;
-  uint64_t spin_ns = 0;
 };
 
 // Memory handed to JavaScript as an ArrayBuffer; in a list, so that a thread's end can unmap it.
@@ -58,7 +53,6 @@ struct Environment {
 napi_value ring_open_js(napi_env env, napi_callback_info info);
 napi_value ring_memory_js(napi_env env, napi_callback_info info);
 napi_value ring_enter_js(napi_env env, napi_callback_info info);
-napi_value ring_spin_js(napi_env env, napi_callback_info info);
 napi_value ring_close_js(napi_env env, napi_callback_info info);
 napi_value set_direct_js(napi_env env, napi_callback_info info);
 napi_value slab_map_js(napi_env env, napi_callback_info info);

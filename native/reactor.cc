@@ -1,8 +1,6 @@
 // Rings on the event loop: libuv polls the ring's descriptor and TypeScript is called when there are
 // completions to read. The loop is kept alive exactly while some are outstanding.
-#include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "environment.h"
 #include "napi.h"
@@ -13,36 +11,11 @@ namespace {
 // A device that answers nothing for this long at a thread's end is not waited for any more.
 constexpr int DRAIN_MS = 10000;
 
-uint64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
-}
-
 void handle_closed(uv_handle_t* handle) {
   auto* environment = static_cast<Environment*>(uv_handle_get_data(handle));
   free(handle);
   environment->handles--;
   environment_release(environment);
-}
-
-uv_handle_t* handle_new(int type) {
-  return static_cast<uv_handle_t*>(calloc(1, uv_handle_size(type)));
-}
-
-// For each handle that libuv knows; one that it does not know yet is only freed.
-void handle_close(Environment* environment, uv_handle_t** handle) {
-  if (*handle == nullptr) return;
-  uv_handle_set_data(*handle, environment);
-  uv_close(*handle, handle_closed);
-  *handle = nullptr;
-}
-
-void stop_spinning(Reactor* reactor) {
-  if (!reactor->spinning) return;
-  reactor->spinning = false;
-  uv_idle_stop(reactor->idle);
-  uv_check_stop(reactor->check);
 }
 
 void set_referenced(Reactor* reactor, bool referenced) {
@@ -52,7 +25,6 @@ void set_referenced(Reactor* reactor, bool referenced) {
     uv_ref(reactor->poll);
   } else {
     uv_unref(reactor->poll);
-    stop_spinning(reactor);
   }
 }
 
@@ -77,63 +49,32 @@ void call_reader(Reactor* reactor) {
   napi_close_handle_scope(env, scope);
 }
 
-void on_idle(uv_handle_t*);
-void on_check(uv_handle_t* handle);
 void wake(Reactor* reactor) {
   if (!reactor->open) return;
   ring_collect(&reactor->ring);
   if (!ring_has_completions(&reactor->ring)) return;
   call_reader(reactor);
   // The callbacks may have closed the ring.
-  if (!reactor->open) return;
-  bool outstanding = ring_unread(&reactor->ring) > 0;
-  set_referenced(reactor, outstanding);
-  if (outstanding && reactor->spin_ns > 0) {
-  reactor->spin_until_ns = now_ns() + reactor->spin_ns;
-  if (!reactor->spinning) {
-    reactor->spinning = true;
-    uv_idle_start(reactor->idle, on_idle);
-    uv_check_start(reactor->check, on_check);
-  }
-  }
+  if (reactor->open) set_referenced(reactor, ring_unread(&reactor->ring) > 0);
 }
 
 void on_poll(uv_handle_t* handle, int, int) {
   wake(static_cast<Reactor*>(uv_handle_get_data(handle)));
 }
 
-void on_idle(uv_handle_t*) {}
-
-void on_check(uv_handle_t* handle) {
-  auto* reactor = static_cast<Reactor*>(uv_handle_get_data(handle));
-  if (now_ns() >= reactor->spin_until_ns) stop_spinning(reactor);
-  wake(reactor);
-}
-
-// Watches the ring's descriptor; its handles start unreferenced, so an idle process can end.
+// Watches the ring's descriptor. The handle starts unreferenced, so an idle process can end.
 int watch(Reactor* reactor, uv_loop_t* loop) {
-  Environment* environment = reactor->environment;
-  reactor->poll = handle_new(UV_POLL_TYPE);
-  reactor->idle = handle_new(UV_IDLE_TYPE);
-  reactor->check = handle_new(UV_CHECK_TYPE);
-  int result = -ENOMEM;
-  if (reactor->poll != nullptr && reactor->idle != nullptr && reactor->check != nullptr) {
-    result = uv_poll_init(loop, reactor->poll, reactor->ring.fd);
-  }
+  reactor->poll = static_cast<uv_handle_t*>(calloc(1, uv_handle_size(UV_POLL_TYPE)));
+  if (reactor->poll == nullptr) return -ENOMEM;
+  int result = uv_poll_init(loop, reactor->poll, reactor->ring.fd);
   if (result < 0) {
     free(reactor->poll);
-    free(reactor->idle);
-    free(reactor->check);
-    reactor->poll = reactor->idle = reactor->check = nullptr;
+    reactor->poll = nullptr;
     return result;
   }
-  uv_idle_init(loop, reactor->idle);
-  uv_check_init(loop, reactor->check);
-  environment->handles += 3;
-  for (uv_handle_t* handle : {reactor->poll, reactor->idle, reactor->check}) {
-    uv_handle_set_data(handle, reactor);
-    uv_unref(handle);
-  }
+  reactor->environment->handles++;
+  uv_handle_set_data(reactor->poll, reactor);
+  uv_unref(reactor->poll);
   return uv_poll_start(reactor->poll, UV_READABLE_EVENT, on_poll);
 }
 
@@ -143,13 +84,14 @@ Reactor* reactor_at(napi_env env, uint32_t index) {
   return &environment->reactors[index];
 }
 
-// Stops everything of a reactor that touches the loop or JavaScript, then its ring.
+// Stops what touches the loop or JavaScript, then the ring.
 void reactor_close(Reactor* reactor) {
   reactor->open = false;
-  stop_spinning(reactor);
-  handle_close(reactor->environment, &reactor->poll);
-  handle_close(reactor->environment, &reactor->idle);
-  handle_close(reactor->environment, &reactor->check);
+  if (reactor->poll != nullptr) {
+    uv_handle_set_data(reactor->poll, reactor->environment);
+    uv_close(reactor->poll, handle_closed);
+    reactor->poll = nullptr;
+  }
   reactor->referenced = false;
   ring_close(&reactor->ring);
 }
@@ -222,21 +164,6 @@ napi_value ring_enter_js(napi_env env, napi_callback_info info) {
   int result = ring_enter(&reactor->ring, count);
   if (ring_unread(&reactor->ring) > 0) set_referenced(reactor, true);
   return number(env, result);
-}
-
-// (index, microseconds): looks for completions on every turn of the loop instead of sleeping, for
-// at most that long and only while some are outstanding. 0 stops it.
-napi_value ring_spin_js(napi_env env, napi_callback_info info) {
-  Arguments<2> in(env, info);
-  Reactor* reactor = reactor_at(env, in.u32(0));
-  uint32_t microseconds = in.u32(1);
-  if (!in.valid || reactor == nullptr) return invalid(env);
-  if (microseconds == 0) {
-    stop_spinning(reactor);
-    return number(env, 0);
-  }
-  reactor->spin_ns=uint64_t{microseconds}*1000;
-  return number(env, 0);
 }
 
 // (index) → 0 or -EBUSY while anything is outstanding

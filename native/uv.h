@@ -9,7 +9,6 @@ struct uv_handle_s;
 typedef struct uv_loop_s uv_loop_t;
 typedef struct uv_handle_s uv_handle_t;
 typedef void (*uv_poll_cb)(uv_handle_t* handle, int status, int events);
-typedef void (*uv_turn_cb)(uv_handle_t* handle);
 typedef void (*uv_close_cb)(uv_handle_t* handle);
 
 size_t uv_handle_size(int type);
@@ -17,20 +16,12 @@ void* uv_handle_get_data(const uv_handle_t* handle);
 void uv_handle_set_data(uv_handle_t* handle, void* data);
 int uv_poll_init(uv_loop_t* loop, uv_handle_t* handle, int fd);
 int uv_poll_start(uv_handle_t* handle, int events, uv_poll_cb callback);
-int uv_idle_init(uv_loop_t* loop, uv_handle_t* handle);
-int uv_idle_start(uv_handle_t* handle, uv_turn_cb callback);
-int uv_idle_stop(uv_handle_t* handle);
-int uv_check_init(uv_loop_t* loop, uv_handle_t* handle);
-int uv_check_start(uv_handle_t* handle, uv_turn_cb callback);
-int uv_check_stop(uv_handle_t* handle);
 void uv_ref(uv_handle_t* handle);
 void uv_unref(uv_handle_t* handle);
 void uv_close(uv_handle_t* handle, uv_close_cb callback);
 }
 
 namespace mpool {
-constexpr int UV_CHECK_TYPE = 2;
-constexpr int UV_IDLE_TYPE = 6;
 constexpr int UV_POLL_TYPE = 8;
 constexpr int UV_READABLE_EVENT = 1;
 }  // namespace mpool

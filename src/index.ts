@@ -9,7 +9,8 @@
 import { delimiter } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import { systemPrng } from './base/prng.ts';
-import { systemHost } from './device/system-host.ts';
+import { pageBuffers } from './device/page-buffers.ts';
+import { SystemHost } from './device/system-host.ts';
 import { createPool } from './pool/create.ts';
 import { destroyPool, refuseTakenName, renamePool } from './pool/administer.ts';
 import type { CreateOptions, FoundPool, OpenOptions, Pool } from './pool/api.ts';
@@ -28,7 +29,7 @@ export type * from './pool/api.ts';
 export type { CheckReport } from './pool/check.ts';
 export type { DumpEntry } from './pool/dump.ts';
 
-const environment: Environment = { host: systemHost, clock: systemClock, prng: systemPrng };
+const environment: Environment = { host: new SystemHost(), clock: systemClock, prng: systemPrng };
 
 /** Where pools are looked for when they are named by name or UUID. */
 export interface SearchOptions {
@@ -98,8 +99,18 @@ export function dump(target: string, options: SearchOptions = {}): AsyncIterable
   return dumpPoolAt(environment.host, target, places(options));
 }
 
-/** Memory that mblock reads and writes can use without a copy. Give it back to the collector by dropping it. */
-export { allocateBuffer } from './device/page-buffers.ts';
+/**
+ * Memory that mblock reads and writes of whole pages use without a copy. Its content is unspecified.
+ * It stays taken until releaseBuffer(): the collector does not give it back.
+ */
+export function allocateBuffer(lengthBytes: number): Uint8Array {
+  return pageBuffers.allocate(lengthBytes);
+}
+
+/** Gives memory of allocateBuffer() back: nothing may look at it any more. */
+export function releaseBuffer(buffer: Uint8Array): void {
+  pageBuffers.release(buffer);
+}
 
 function places(options: SearchOptions): SearchPlaces {
   const named = process.env['MPOOL_PATH'];

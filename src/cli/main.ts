@@ -42,7 +42,8 @@ const status = await run(process.argv.slice(2), {
     ? {
         write: (text) => process.stderr.write(text),
         get columns() {
-          return process.stderr.columns;
+          // A terminal that does not know its size says 0.
+          return process.stderr.columns || 80;
         },
       }
     : undefined,

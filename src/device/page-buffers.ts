@@ -12,7 +12,6 @@
  *  5. A slab whose ArrayBuffer someone detached (structuredClone, transfer) is never used again and
  *     never unmapped: whoever took it may still look at it.
  */
-import { markAsUntransferable } from 'node:worker_threads';
 import { assert } from '../base/assert.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { KIB, MIB, roundUp } from '../base/units.ts';
@@ -139,8 +138,7 @@ export class PageBuffers {
         syscall: 'mmap',
       });
     }
-    // structuredClone and postMessage then copy it instead of taking it away.
-    markAsUntransferable(buffer);
+    // Not marked as untransferable: current Node.js aborts when native code detaches such a buffer.
     const count = lengthBytes / blockBytes;
     const slab: Slab = {
       buffer,

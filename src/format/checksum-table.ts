@@ -3,8 +3,8 @@
  * most one data page, the checksum table: one u32 CRC of each data page, padded with zeros to whole
  * pages.
  *
- * Digest = CRC of (object id u64 ‖ length u64 ‖ the CRCs as u32s). It is in the object's record, and
- * covers the CRC of a single page too, which is stored nowhere else.
+ * Digest = CRC of (object id u64 ‖ length u64 ‖ the CRCs as u32s). It is in the object's record,
+ * and covers the CRC of a single page too, which is stored nowhere else.
  */
 import { assert } from '../base/assert.ts';
 import { viewOf } from '../base/bytes.ts';

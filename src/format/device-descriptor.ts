@@ -17,8 +17,8 @@ import { extentIsSane, type Extent } from './extent.ts';
 import { getU64, setU64, zeroBetween } from './u64.ts';
 
 export const DESCRIPTOR_BYTES = 64;
-export const ZONE_PAGES_MIN = 256;
-export const ZONE_PAGES_MAX = 16384;
+const ZONE_PAGES_MIN = 256;
+const ZONE_PAGES_MAX = 16384;
 /** Pages at the head and at the tail of a device that belong to the superblocks. */
 export const HEAD_RESERVED_PAGES = 32;
 export const TAIL_RESERVED_PAGES = 16;
@@ -90,7 +90,7 @@ export function decodeDescriptor(
 }
 
 /** What is wrong with the values, or undefined. */
-export function descriptorProblem(descriptor: DeviceDescriptor): string | undefined {
+function descriptorProblem(descriptor: DeviceDescriptor): string | undefined {
   const { uuid, sectorBytes, zonePages, sizeBytes, zoneCount } = descriptor;
   if (uuid.length !== 16 || zeroBetween(uuid, 0, 16)) return 'no device UUID';
   if (sectorBytes !== 512 && sectorBytes !== PAGE_BYTES) return `sectors of ${sectorBytes} bytes`;
@@ -107,8 +107,8 @@ export function descriptorProblem(descriptor: DeviceDescriptor): string | undefi
 }
 
 /**
- * What is wrong with where an extent lies on a device: outside the zones, on the superblocks' pages,
- * or (with `whole`) not one zone of its own. Undefined when nothing is.
+ * What is wrong with where an extent lies on a device: outside the zones, on the superblocks'
+ * pages, or (with `whole`) not one zone of its own. Undefined when nothing is.
  */
 export function extentProblem(
   descriptor: DeviceDescriptor,

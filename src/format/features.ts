@@ -13,7 +13,7 @@ export interface FeatureWords {
 }
 
 /** The bits that this program knows. */
-export const KNOWN_FEATURES: Readonly<FeatureWords> = {
+const KNOWN_FEATURES: Readonly<FeatureWords> = {
   compatible: 0,
   readOnlyCompatible: 0,
   incompatible: 0,

@@ -1,6 +1,6 @@
 /**
- * Log frame: a header of 64 bytes at a sector boundary, a payload of chunks, zeros to the end of the
- * last sector.
+ * Log frame: a header of 64 bytes at a sector boundary, a payload of chunks, zeros to the end of
+ * the last sector.
  *
  *    0  4  magic, ASCII 'mpLF'
  *    4  4  CRC of identity ‖ salt u32 ‖ offset of the frame in the extent u64 ‖ bytes 8 … 63
@@ -43,8 +43,6 @@ export const ChunkKind = {
   compactionStart: 4,
   compactionEnd: 5,
 } as const;
-/** What one chunk can hold of a record in a frame of its own. */
-export const CHUNK_BYTES_MAX = FRAME_PAYLOAD_BYTES_MAX - CHUNK_HEADER_BYTES;
 
 const MAGIC = 0x464c706d; // 'mpLF', little-endian
 /** Flag of a frame: the log was closed in good order; the payload is empty. */

@@ -16,8 +16,8 @@
  *            durable when the header was written; 4096 when there were none
  *   48  464  zero
  *
- * A log's identity is the 24 bytes pool UUID ‖ object id. It is part of every checksum of the log, so
- * a log of another pool, or another log of this one, is never taken for it.
+ * A log's identity is the 24 bytes pool UUID ‖ object id. It is part of every checksum of the log,
+ * so a log of another pool, or another log of this one, is never taken for it.
  */
 import { assert } from '../base/assert.ts';
 import { viewOf } from '../base/bytes.ts';
@@ -28,7 +28,7 @@ import { getU64, setU64, zeroBetween } from './u64.ts';
 
 export const LOG_HEADER_BYTES = PAGE_BYTES;
 /** The part that means something. */
-export const LOG_HEADER_USED_BYTES = 512;
+const LOG_HEADER_USED_BYTES = 512;
 export const LOG_IDENTITY_BYTES = 24;
 
 const MAGIC = 0x484c706d; // 'mpLH', little-endian
@@ -56,7 +56,7 @@ export interface LogExpectation {
   extentBytes: number;
 }
 
-export type LogHeaderProblem = 'magic' | 'checksum' | 'version' | 'content';
+type LogHeaderProblem = 'magic' | 'checksum' | 'version' | 'content';
 
 export type LogHeaderDecoded =
   | { ok: true; header: LogHeader }

@@ -5,8 +5,8 @@
  *   bits  8 … 11  type: 1 mblock, 2 mlog
  *   bits  0 …  7  slot: the MDC that records the object; 0 for the logs of the MDCs themselves
  *
- * Inside the store an id is two unsigned 32-bit halves, `low` and `high`: a million bigints would be
- * a million heap objects. Bigints exist only at the public door.
+ * Inside the store an id is two unsigned 32-bit halves, `low` and `high`: a million bigints would
+ * be a million heap objects. Bigints exist only at the public door.
  */
 import { assert } from '../base/assert.ts';
 

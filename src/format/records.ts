@@ -85,12 +85,12 @@ export const POOL_RECORD_BYTES = 128;
 export const MDC_RECORD_BYTES = 40;
 export const OBJECT_RECORD_BYTES = 40;
 export const DELETION_RECORD_BYTES = 16;
-export const ID_CHECKPOINT_RECORD_BYTES = 16;
+const ID_CHECKPOINT_RECORD_BYTES = 16;
 
 export const ROLE_PLAIN = 0;
 export const ROLE_LOG_A = 1;
 export const ROLE_LOG_B = 2;
-export type RoleCode = typeof ROLE_PLAIN | typeof ROLE_LOG_A | typeof ROLE_LOG_B;
+type RoleCode = typeof ROLE_PLAIN | typeof ROLE_LOG_A | typeof ROLE_LOG_B;
 
 const RECORD_BYTES: readonly number[] = [
   0,
@@ -295,7 +295,9 @@ export function encodeDeletionRecord(idLowHalf: number, idHighHalf: number): Uin
   return bytes;
 }
 
-/** What is wrong with a record of type RECORD_DELETION, or undefined. Its id is at 8: see idLowAt(). */
+/**
+ * What is wrong with a record of type RECORD_DELETION, or undefined. Its id is at 8: see idLowAt().
+ */
 export function deletionProblem(view: DataView, start: number, end: number): string | undefined {
   const problem = shortRecordProblem(view, start, end);
   if (problem !== undefined) return problem;

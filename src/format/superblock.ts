@@ -43,7 +43,7 @@ import { getU64, setU64, zeroBetween } from './u64.ts';
 
 export const FORMAT_VERSION = 2;
 export const SUPERBLOCK_COPY_COUNT = 4;
-export const POOL_NAME_PATTERN = /^[A-Za-z0-9._][A-Za-z0-9._-]{0,30}$/;
+const POOL_NAME_PATTERN = /^[A-Za-z0-9._][A-Za-z0-9._-]{0,30}$/;
 
 const MAGIC = new TextEncoder().encode('mpoolDev');
 const PATH_FIELD_BYTES = 1024;

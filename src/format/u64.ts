@@ -1,7 +1,7 @@
 /**
- * 64-bit integers on media, little-endian, as JavaScript numbers. Offsets, generations, sequences and
- * uniquifiers stay below 2^53 in every image this program writes; anything above decodes to Infinity,
- * which fails every range check and `Number.isSafeInteger`.
+ * 64-bit integers on media, little-endian, as JavaScript numbers. Offsets, generations, sequences
+ * and uniquifiers stay below 2^53 in every image this program writes; anything above decodes to
+ * Infinity, which fails every range check and `Number.isSafeInteger`.
  */
 import { assert } from '../base/assert.ts';
 

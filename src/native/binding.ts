@@ -85,8 +85,6 @@ export interface Binding {
     layout: Uint32Array,
     onCompletions: () => void,
   ): number;
-  /** Looks for completions on every turn of the loop for so long, instead of sleeping. 0 stops. */
-  ringSpin(ring: number, microseconds: number): number;
   /** Turns O_DIRECT of an open file on or off. @returns 0 or -errno */
   setDirect(fd: number, direct: 0 | 1): number;
   /**

@@ -3,7 +3,7 @@ import { MpoolError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { type Device, flushAsync } from '../device/device.ts';
 import type { EngineChoice } from '../device/host.ts';
-import type { DeviceDescriptor } from '../format/device-descriptor.ts';
+import { type DeviceDescriptor, extentProblem } from '../format/device-descriptor.ts';
 import { permittedAccess } from '../format/features.ts';
 import { halvesOfId, mdcLogIds } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
@@ -85,6 +85,10 @@ async function activateDevices(
   if (mdc === undefined || poolRecords.mdcs.length !== 1) {
     const slots = poolRecords.mdcs.map(({ slot }) => slot).join(', ');
     throw new MpoolError('ERR_MPOOL_VERSION', `objects are in MDCs ${slots || '(none)'}, not in 1`);
+  }
+  for (const extent of [mdc.logA, mdc.logB]) {
+    const problem = extentProblem(superblock.capacity, extent);
+    if (problem !== undefined) throw new MpoolError('ERR_MPOOL_CORRUPT', `MDC 1: ${problem}`);
   }
   const places = Catalog.places(capacity, superblock.poolUuid, mdc);
   const catalog = await Catalog.open(places, capacity, prng, readOnly, poolRecords);

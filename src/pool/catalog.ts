@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import { MpoolError } from '../base/errors.ts';
+import { invalidArgument, MpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
 import { viewOf } from '../base/bytes.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -35,7 +35,7 @@ import {
   recordType,
   writeObjectRecord,
 } from '../format/records.ts';
-import { LogPair } from './log-pair.ts';
+import { LogPair, METADATA_RECORD_BYTES_MAX } from './log-pair.ts';
 import type { Log } from './log.ts';
 import { logPlace } from './log-place.ts';
 import type { LogPlace } from './log-scan.ts';
@@ -143,7 +143,12 @@ export class Catalog {
    * @returns their indices in the table
    */
   async commit(objects: readonly ObjectRecord[]): Promise<number[]> {
-    const record = new Uint8Array(objects.length * OBJECT_RECORD_BYTES);
+    const recordBytes = objects.length * OBJECT_RECORD_BYTES;
+    if (recordBytes > METADATA_RECORD_BYTES_MAX) {
+      const most = Math.floor(METADATA_RECORD_BYTES_MAX / OBJECT_RECORD_BYTES);
+      throw invalidArgument(`${objects.length} objects in one commit, at most ${most} are possible`);
+    }
+    const record = new Uint8Array(recordBytes);
     const view = viewOf(record);
     objects.forEach((object, i) => writeObjectRecord(view, i * OBJECT_RECORD_BYTES, object));
     let indices: number[] = [];
@@ -237,13 +242,18 @@ export class Catalog {
       await fill(target);
       moved = await from.moved(target, places[1]);
     } catch (error) {
-      target.drop();
+      await target.drop();
       space.free(logA);
       space.free(logB);
       throw error;
     }
-    // From here a failure leaves both places taken: only media know which of them counts.
-    await this.#poolRecords.setMdc({ slot: OBJECT_SLOT, logA, logB });
+    try {
+      await this.#poolRecords.setMdc({ slot: OBJECT_SLOT, logA, logB });
+    } catch (error) {
+      // Only media knows which of the places counts: none can be written to, and both stay taken.
+      from.fail(error as MpoolError);
+      throw error;
+    }
     for (const place of from.places) this.#media.free(place.extent);
     return moved;
   }

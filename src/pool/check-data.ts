@@ -10,8 +10,8 @@ import { ioMessage, type CheckedDevice } from './check-logs.ts';
 const READ_BYTES = MIB;
 
 /**
- * Verifies an mblock: its checksum table against the digest of its record, and, when asked, each page
- * against the table.
+ * Verifies an mblock: its checksum table against the digest of its record, and, when asked, each
+ * page against the table.
  */
 export class MblockCheck {
   readonly #on: CheckedDevice;

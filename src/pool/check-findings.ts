@@ -1,8 +1,9 @@
 import { printIdHalves } from '../format/object-id.ts';
 
 /**
- * error: content is lost, contradicts itself or breaks a rule of the format. warning: something that
- * has a spare is damaged, or the pool is not whole; nothing is lost. note: as a crash may leave it.
+ * error: content is lost, contradicts itself or breaks a rule of the format. warning: something
+ * that has a spare is damaged, or the pool is not whole; nothing is lost. note: as a crash may
+ * leave it.
  */
 export type Severity = 'error' | 'warning' | 'note';
 
@@ -57,7 +58,7 @@ export interface CheckReport {
   clean: boolean;
 }
 
-export const FINDINGS_PER_STRUCTURE_MAX = 100;
+const FINDINGS_PER_STRUCTURE_MAX = 100;
 
 /** Collects what a check finds; bounded, however damaged a pool is. */
 export class Findings {

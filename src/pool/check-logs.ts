@@ -47,8 +47,8 @@ export async function checkLog(checks: LogChecks, place: LogPlace, name: string)
 }
 
 /**
- * The two logs of an MDC: one must be current, and its frames whole; the other may hold anything that
- * an interrupted compaction leaves.
+ * The two logs of an MDC: one must be current, and its frames whole; the other may hold anything
+ * that an interrupted compaction leaves.
  * @param visitor of the records of the current one
  */
 export async function checkLogPair(
@@ -122,8 +122,8 @@ async function checkFrames(
       onFrame: (frame, recordCount) => {
         const { recordsBefore } = frame.header;
         if (recordsBefore === recordCount) return;
-        const message = `${name}: a frame says ${recordsBefore} records are before it, not ${recordCount}`;
-        findings.add('error', 'log', locationIn(place, frame.offsetBytes), message);
+        const said = `a frame says ${recordsBefore} records are before it, not ${recordCount}`;
+        findings.add('error', 'log', locationIn(place, frame.offsetBytes), `${name}: ${said}`);
       },
     });
   } catch (error) {
@@ -139,7 +139,9 @@ async function checkFrames(
   findings.add(severity, 'log', at, `${name}: ${what} (${end.detail})`);
 }
 
-/** What is there counts for nothing, and may be half overwritten: only unreadable sectors matter. */
+/**
+ * What is there counts for nothing, and may be half overwritten: only unreadable sectors matter.
+ */
 async function checkSuperseded(
   checks: LogChecks,
   place: LogPlace,

@@ -81,7 +81,8 @@ function reportCopies(
     if (superblock === undefined) {
       findings.add('warning', 'superblock', at, `copy ${copy} is ${status}: ${detail}`);
     } else if (chosen !== undefined && superblock.generation < chosen.generation) {
-      const message = `copy ${copy} is of generation ${superblock.generation}, not ${chosen.generation}`;
+      const { generation } = superblock;
+      const message = `copy ${copy} is of generation ${generation}, not ${chosen.generation}`;
       findings.add('note', 'superblock', at, message);
     } else if (chosen !== undefined && !sameContent(superblock, chosen)) {
       const message = `copy ${copy} differs from another of generation ${chosen.generation}`;
@@ -100,7 +101,9 @@ function asText(value: Superblock): string {
   );
 }
 
-/** What is not a copy there is zero; something else was there before, or writes where it must not. */
+/**
+ * What is not a copy there is zero; something else was there before, or writes where it must not.
+ */
 async function checkReservedPages(
   device: Device,
   superblock: Superblock,

@@ -25,7 +25,7 @@ import {
 import { checkCapacitySuperblocks, checkStagingSuperblocks } from './check-superblocks.ts';
 import type { LogPlace } from './log-scan.ts';
 
-export type { CheckFinding, CheckReport } from './check-findings.ts';
+export type { CheckReport } from './check-findings.ts';
 
 /** Devices of a pool, opened for reading at least; the caller closes them. */
 export interface PoolDevices {
@@ -46,9 +46,9 @@ export interface CheckOptions {
 const MBLOCKS_IN_FLIGHT = 4;
 
 /**
- * Verifies a pool on media from the superblocks down, read-only, and goes on after damage. Built on the
- * format and the readers of logs and superblocks alone: it shares nothing with activation, so that it
- * can catch its mistakes. Memory grows with the number of objects.
+ * Verifies a pool on media from the superblocks down, read-only, and goes on after damage. Built on
+ * the format and the readers of logs and superblocks alone: it shares nothing with activation, so
+ * that it can catch its mistakes. Memory grows with the number of objects.
  * @throws ERR_MPOOL_ABORTED; what is wrong with the pool is in the report
  */
 export async function checkPool(

@@ -24,7 +24,15 @@ import { logPlace } from './log-place.ts';
 import { Media } from './media.ts';
 import { checkParameters, checkPoolName, PARAMETER_DEFAULTS, toProperties } from './parameters.ts';
 import { PoolRecords } from './pool-records.ts';
-import { clearDevice, prepareDevice, type PreparedDevice } from './prepare-device.ts';
+import {
+  checkDeviceOptions,
+  clearDevice,
+  disownDevice,
+  prepareDevice,
+  type PreparedDevice,
+  refuseSameDevice,
+  tooSmall,
+} from './prepare-device.ts';
 import { writeSuperblocks } from './superblocks.ts';
 
 /** Logs are sized by the device: an empty pool takes at most 3 % of it (docs/architecture.md). */
@@ -37,24 +45,39 @@ const ROOT_LOG = { part: 256, least: 256 * KIB, most: 8 * MIB };
  * device's superblock, is what makes it a pool. On an error files made for it are gone again.
  */
 export async function createPool(environment: Environment, options: CreateOptions): Promise<void> {
-  checkPoolName(options.name);
+  checkCreateOptions(options);
   const parameters = parametersOf(options);
   checkParameters(parameters);
   const settings = { force: options.force === true, engine: options.engine };
+  const { capacity, staging } = options;
   const prepared: PreparedDevice[] = [];
+  const progress = { superblocks: false };
   try {
-    const { capacity, staging } = options;
     prepared.push(await prepareDevice(environment, 'capacity', capacity, settings));
     if (staging !== undefined) {
+      await refuseSameDevice(environment.host, capacity.path, staging.path);
       prepared.push(await prepareDevice(environment, 'staging', staging, settings));
     }
-    if (options.signal?.aborted === true) throw new MpoolError('ERR_MPOOL_ABORTED');
-    await writePool(environment, options.name, parameters, prepared);
+    if (options.signal?.aborted === true) throw new MpoolError('ERR_MPOOL_ABORTED', 'create');
+    await writePool(environment, options.name, parameters, prepared, progress);
     await Promise.all(prepared.map(({ device }) => device.close()));
   } catch (error) {
+    if (progress.superblocks) for (const each of prepared) await disownDevice(each.device);
     await Promise.all(prepared.map((each) => each.undo()));
     throw error;
   }
+}
+
+function checkCreateOptions(options: CreateOptions): void {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidArgument('create() takes { name, capacity, … }', 'type');
+  }
+  checkPoolName(options.name);
+  checkDeviceOptions(options.capacity);
+  if (options.staging === undefined) return;
+  checkDeviceOptions(options.staging);
+  if (options.staging.path !== options.capacity.path) return;
+  throw invalidArgument('the staging device must be another than the capacity device');
 }
 
 function parametersOf(options: CreateOptions): typeof PARAMETER_DEFAULTS {
@@ -63,7 +86,6 @@ function parametersOf(options: CreateOptions): typeof PARAMETER_DEFAULTS {
     if (options[name] !== undefined) Object.assign(parameters, { [name]: options[name] });
   }
   const { capacity, staging } = options;
-  if (typeof capacity !== 'object') throw invalidArgument('a pool needs a capacity device', 'type');
   parameters.sparePercentCapacity = capacity.sparePercent ?? parameters.sparePercentCapacity;
   parameters.sparePercentStaging = staging?.sparePercent ?? parameters.sparePercentStaging;
   return parameters;
@@ -74,6 +96,7 @@ async function writePool(
   name: string,
   parameters: typeof PARAMETER_DEFAULTS,
   prepared: readonly PreparedDevice[],
+  progress: { superblocks: boolean },
 ): Promise<void> {
   const { prng, clock, host } = environment;
   const [capacity, staging] = prepared as [PreparedDevice, PreparedDevice | undefined];
@@ -98,6 +121,7 @@ async function writePool(
   for (const each of prepared) await clearDevice(each);
   await writeMetadata(environment, superblock, media, extents, parameters);
   await media.gate.flush();
+  progress.superblocks = true;
   if (staging !== undefined) {
     const own = { ...superblock, deviceUuid: staging.descriptor.uuid };
     await writeSuperblocks(staging.device, own, { first: true });
@@ -131,7 +155,7 @@ function reserveLogs(media: Media): LogExtents {
   const { sizeBytes } = media.descriptor;
   const take = (bytes: number): Extent => {
     const extent = media.space.allocPages(Math.ceil(bytes / PAGE_BYTES), { spare: true });
-    if (extent === undefined) throw tooSmall(media);
+    if (extent === undefined) throw tooSmallFor(media);
     return extent;
   };
   const sized = ({ part, least, most }: typeof ROOT_LOG): number =>
@@ -149,20 +173,16 @@ function reserveLogs(media: Media): LogExtents {
   return extents;
 }
 
+function tooSmallFor({ device, descriptor }: Media): Error {
+  return tooSmall(device.path, descriptor.sizeBytes, descriptor.zonePages);
+}
+
 /** A class on which not one mblock fits is a mistake. */
 function refuseTooSmall(media: Media): void {
   const { space } = media;
   const page = space.allocZone({ spare: true });
-  if (page < 0) throw tooSmall(media);
+  if (page < 0) throw tooSmallFor(media);
   space.free({ pageAddress: page, pageCount: space.zonePages });
-}
-
-function tooSmall(media: Media): Error {
-  const { sizeBytes, zonePages } = media.descriptor;
-  return invalidArgument(
-    `${media.device.path}: ${sizeBytes} bytes are too few for mblocks of ${zonePages * PAGE_BYTES} bytes; ` +
-      'take a larger device or smaller mblocks',
-  );
 }
 
 async function writeMetadata(

@@ -16,7 +16,7 @@ import { FrameCursor, type Frame, type LogPlace } from './frame-cursor.ts';
 import { ChunkParser, readLogHeader } from './log-scan.ts';
 import { readSuperblocks, type SuperblockCopy } from './superblocks.ts';
 
-export type DumpStructure =
+type DumpStructure =
   | 'superblock'
   | 'log header'
   | 'frame'
@@ -46,9 +46,10 @@ export interface DumpOptions {
 }
 
 /**
- * The structures of a pool in the order of docs/format.md: superblocks, the logs of each MDC with their
- * frames and records, then users' logs. Reads only; what cannot be read is said in `fields.problem`,
- * and the dump goes on. Devices must be open for reading at least; the caller closes them.
+ * The structures of a pool in the order of docs/format.md: superblocks, the logs of each MDC with
+ * their frames and records, then users' logs. Reads only; what cannot be read is said in
+ * `fields.problem`, and the dump goes on. Devices must be open for reading at least; the caller
+ * closes them.
  */
 export async function* dumpPool(
   devices: PoolDevices,

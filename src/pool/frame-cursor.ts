@@ -55,13 +55,15 @@ export interface FramePosition {
 export const FIRST_POSITION: FramePosition = { offsetBytes: LOG_HEADER_BYTES, sequence: 0, crc: 0 };
 
 /**
- * Why there was no next frame: the extent (or `endBytes`) ends there; or the bytes there are no frame
- * header, a damaged or impossible one; or a whole header whose sequence does not rise, that does not
- * follow from the last frame, or whose payload is not what it was.
+ * Why there was no next frame: the extent (or `endBytes`) ends there; or the bytes there are no
+ * frame header, a damaged or impossible one; or a whole header whose sequence does not rise, that
+ * does not follow from the last frame, or whose payload is not what it was.
  */
 export type FrameStop = 'end' | FrameProblem | 'sequence' | 'chain' | 'payload';
 
-/** What lies behind the end: headers of frames that were never acknowledged, or evidence of damage. */
+/**
+ * What lies behind the end: headers of frames that were never acknowledged, or evidence of damage.
+ */
 export interface Leftovers {
   /** Of headers with a sequence above the last frame's. */
   count: number;

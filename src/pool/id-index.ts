@@ -47,13 +47,21 @@ export class IdIndex {
     }
   }
 
-  /** Adds an id that is not there yet. */
-  add(high: number, low: number, index: number): void {
+  /** @returns false, and nothing changes, when the id is there */
+  add(high: number, low: number, index: number): boolean {
     const hash = hashOf(high, low);
     const number = hash >>> 24;
+    const shard = this.#shards[number]!;
+    const mask = shard.length - 1;
+    let slot = hash & mask;
+    for (let entry = shard[slot]!; entry !== 0; entry = shard[slot]!) {
+      if (this.#ids.low(entry - 1) === low && this.#ids.high(entry - 1) === high) return false;
+      slot = (slot + 1) & mask;
+    }
     const count = ++this.#counts[number]!;
-    if (count * 4 > this.#shards[number]!.length * 3) this.#growShard(number);
-    place(this.#shards[number]!, hash, index + 1);
+    if (count * 4 <= shard.length * 3) shard[slot] = index + 1;
+    else place(this.#growShard(number), hash, index + 1);
+    return true;
   }
 
   remove(high: number, low: number, index: number): void {
@@ -76,12 +84,13 @@ export class IdIndex {
     this.#counts[hash >>> 24]!--;
   }
 
-  #growShard(number: number): void {
+  #growShard(number: number): Uint32Array {
     const old = this.#shards[number]!;
     const shard = new Uint32Array(old.length * 2);
     for (const entry of old) if (entry !== 0) place(shard, this.#hashAt(entry - 1), entry);
     this.#shards[number] = shard;
     this.#bytes += old.length * 4;
+    return shard;
   }
 
   #hashAt(index: number): number {

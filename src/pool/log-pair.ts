@@ -1,10 +1,10 @@
 import { MpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
-import { PAGE_BYTES } from '../base/units.ts';
+import { MIB, PAGE_BYTES } from '../base/units.ts';
 import { LogState, type LogHeader } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { Log } from './log.ts';
-import { freshLogEnd, writeLogHeader } from './log-place.ts';
+import { freshLogEnd, resumedLogEnd, writeLogHeader } from './log-place.ts';
 import {
   type LogEnd,
   type LogPlace,
@@ -12,6 +12,9 @@ import {
   type RecordVisitor,
   scanLog,
 } from './log-scan.ts';
+
+/** Longer records of the pool's own MDCs are neither written nor believed: memory is bounded. */
+export const METADATA_RECORD_BYTES_MAX = 16 * MIB;
 
 /**
  * Two logs of which one counts: the machinery of MDCs, the pool's own and users' (docs/format.md §4).
@@ -26,6 +29,8 @@ import {
  * 2. Nothing is appended to a log that became current before the other says superseded: so if the
  *    new header is ever damaged, the old log is refused rather than read as if it were the newest.
  * 3. Until commit()'s one write, dropping the target leaves everything as it was.
+ * 4. When a deciding write fails, only media knows which log counts: then both fail, so that nothing
+ *    is acknowledged that a later reader would not look at.
  */
 export class LogPair {
   readonly places: readonly [LogPlace, LogPlace];
@@ -93,14 +98,16 @@ export class LogPair {
       });
     }
     const place = places[activeIndex];
-    const end = await scanLog(place, header, visit);
+    const recordBytesMax = visit === undefined ? undefined : METADATA_RECORD_BYTES_MAX;
+    const end = await scanLog(place, header, visit, { recordBytesMax });
     refuseDamage(place, end);
     if (!readOnly && ca !== undefined && cb !== undefined) {
       const loser = activeIndex === 0 ? 1 : 0;
       const superseded = { ...(loser === 0 ? ca : cb), state: LogState.superseded };
       await writeLogHeader(places[loser], superseded, 'durable');
     }
-    return new LogPair(places, gate, prng, activeIndex, new Log(place, gate, header, end));
+    const log = new Log(place, gate, header, resumedLogEnd(end, prng));
+    return new LogPair(places, gate, prng, activeIndex, log);
   }
 
   get active(): Log {
@@ -128,19 +135,34 @@ export class LogPair {
   /** Makes the target the content of the pair. A failure before the deciding write changes nothing. */
   async commit(target: Log): Promise<void> {
     if (this.#failure !== null) throw this.#failed();
-    // The old log too: a reader that finds it current must find all of it.
-    await this.#active.settle();
-    await target.sync();
-    await this.#decisive(async () => {
-      const header = { ...target.header, committedBytes: target.tailBytes };
-      await writeLogHeader(target.place, header, 'durable', { whole: true });
-      target.adopt(header);
-      const old = { ...this.#active.header, state: LogState.superseded };
-      await writeLogHeader(this.#active.place, old, 'durable');
-    });
+    target.freeze('the compaction is being ended');
+    try {
+      // The old log too: a reader that finds it current must find all of it.
+      await this.#active.settle();
+      await target.sync();
+      if (this.#failure !== null) throw this.#failed();
+      await this.#decide(target);
+    } finally {
+      target.thaw();
+    }
     this.#activeIndex = this.#otherIndex;
     this.#active = target;
     this.#watch(target);
+  }
+
+  /** The writes after which, if one fails, media alone knows what counts. */
+  async #decide(target: Log): Promise<void> {
+    const header = { ...target.header, committedBytes: target.tailBytes };
+    const old = { ...this.#active.header, state: LogState.superseded };
+    try {
+      await writeLogHeader(target.place, header, 'durable', { whole: true });
+      target.adopt(header);
+      await writeLogHeader(this.#active.place, old, 'durable');
+    } catch (error) {
+      target.fail(error as MpoolError);
+      this.fail(error as MpoolError);
+      throw this.#failed();
+    }
   }
 
   /**
@@ -162,23 +184,15 @@ export class LogPair {
     return this.#activeIndex === 0 ? 1 : 0;
   }
 
-  /** Runs writes after which, if one fails, media alone knows what counts. */
-  async #decisive(write: () => Promise<void>): Promise<void> {
-    try {
-      await write();
-    } catch (error) {
-      this.#fail(error as MpoolError);
-      throw this.#failed();
-    }
-  }
-
   #watch(log: Log): void {
-    log.onFailure = (error) => this.#fail(error);
+    log.onFailure = (error) => this.fail(error);
   }
 
-  #fail(error: MpoolError): void {
+  /** Nothing can be appended any more: it is unknown whether this pair still counts. */
+  fail(error: MpoolError): void {
     if (this.#failure !== null) return;
     this.#failure = error;
+    this.#active.fail(error);
     this.onFailure(error);
   }
 

@@ -1,3 +1,4 @@
+import { below, type Prng } from '../base/prng.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Device, type Durability, writeAsync } from '../device/device.ts';
 import type { Extent } from '../format/extent.ts';
@@ -40,6 +41,19 @@ export function freshLogEnd(): LogEnd {
     verdict: 'clean',
   };
 }
+
+/**
+ * The end of a log that was read, as a writer goes on from it: with a sequence that no earlier writer
+ * can have given to a frame here. Frames that a power cut took are often written again as they were, by a
+ * user who replays; with the same sequences they would be the same to the bit, and whatever survived of
+ * the old ones behind them, beyond where a reader looks for leftovers, would follow from them.
+ */
+export function resumedLogEnd(end: LogEnd, prng: Prng): LogEnd {
+  return { ...end, sequenceSeenMax: end.sequenceSeenMax + below(prng, SEQUENCE_JUMP_MAX) };
+}
+
+/** 2^29 times fit into the sequences of one generation. */
+const SEQUENCE_JUMP_MAX = 2 ** 24;
 
 /**
  * Writes the header of a log.

@@ -4,6 +4,7 @@ import { CHUNK_HEADER_BYTES, ChunkKind, chunkKind, chunkLengthBytes } from '../f
 import type { MlogReader } from './api.ts';
 import { FIRST_POSITION, FrameCursor, type Frame, type FramePosition } from './frame-cursor.ts';
 import type { Log } from './log.ts';
+import { checkOptions, integerIn } from './parameters.ts';
 
 /**
  * Reads the records of an open log one by one, from media, verified; what is still buffered is written
@@ -35,9 +36,11 @@ export class LogReader implements MlogReader {
 
   next(options: { maxBytes?: number | undefined } = {}): Promise<Uint8Array | undefined> {
     return this.#inTurn(async () => {
+      checkOptions(options);
+      const { maxBytes } = options;
+      integerIn('maxBytes', maxBytes, 0, Number.MAX_SAFE_INTEGER);
       const record = await this.#peek();
       if (record === undefined) return undefined;
-      const { maxBytes } = options;
       if (maxBytes !== undefined && record.length > maxBytes) {
         throw new MpoolError(
           'ERR_MPOOL_TOO_LARGE',
@@ -51,6 +54,7 @@ export class LogReader implements MlogReader {
 
   skip(lengthBytes: number): Promise<void> {
     return this.#inTurn(async () => {
+      integerIn('lengthBytes', lengthBytes ?? NaN, 0, Number.MAX_SAFE_INTEGER);
       const record = await this.#peek();
       const found = record?.length ?? 0;
       if (found > lengthBytes) {
@@ -111,7 +115,14 @@ export class LogReader implements MlogReader {
     for (;;) {
       const record = this.#parse();
       if (record !== undefined) return (this.#peeked = record);
-      if (!(await this.#nextFrame(log))) return undefined;
+      try {
+        if (!(await this.#nextFrame(log))) return undefined;
+      } catch (error) {
+        // Erased or compacted, and written to again, while it was being read: not damage.
+        const now = this.#log();
+        if (now === log && now.generation === this.#generation) throw error;
+        return this.#peek();
+      }
     }
   }
 

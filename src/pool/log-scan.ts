@@ -21,8 +21,8 @@ import { FrameCursor, type Frame, type LogPlace } from './frame-cursor.ts';
 export type { LogPlace } from './frame-cursor.ts';
 
 /**
- * One record. `bytes` are lent: they are reused after the call. `view` is of the same bytes, so that
- * a visitor need not make one; `frameOffsetBytes` is of the frame in which the record ends.
+ * One record. `bytes` are lent: they are reused after the call. `view` is of the same bytes, so
+ * that a visitor need not make one; `frameOffsetBytes` is of the frame in which the record ends.
  */
 export type RecordVisitor = (
   bytes: Uint8Array,
@@ -64,7 +64,9 @@ export interface LogEnd {
 }
 
 export interface ScanOptions {
-  /** Longer records are damage: what the reader is ready to assemble. RECORD_BYTES_MAX by default. */
+  /**
+   * Longer records are damage: what the reader is ready to assemble. RECORD_BYTES_MAX by default.
+   */
   recordBytesMax?: number | undefined;
   /** Each frame before its records; `recordCount` of the records before it. */
   onFrame?: ((frame: Frame, recordCount: number) => void) | undefined;

@@ -36,6 +36,8 @@ import { writeLogHeader } from './log-place.ts';
  * 4. After a failed write or flush nothing is ever written again and every later call says so, with
  *    the first cause.
  * 5. What append() refuses leaves no trace.
+ * 6. After close() or drop() no write to the log's place is under way, not even of a failed log: the
+ *    place may be used for something else.
  */
 export class Log {
   readonly place: LogPlace;
@@ -59,9 +61,13 @@ export class Log {
   #durableRecords: number;
   #waiters: Waiter[] = [];
   #writtenWaiters: { sequence: number; resume: () => void }[] = [];
+  #idleWaiters: (() => void)[] = [];
+  /** What append() gave last to wait for: the same for all that wait for the same frame. */
+  #room: { sequence: number; promise: Promise<void> } | null = null;
   #syncing = false;
   #closedInOrder: boolean;
-  #erasing = false;
+  /** Why nothing can be appended just now. */
+  #busy: string | null = null;
   #failure: MpoolError | null = null;
   /** Readers that hold memory of the device: let go of when the log closes. */
   readonly readers = new Set<{ close(): Promise<void> }>();
@@ -144,7 +150,11 @@ export class Log {
     }
     this.#recordCount += 1;
     if (this.#unwritten.length <= FRAMES_IN_FLIGHT_MAX) return undefined;
-    return this.#written(this.#unwritten[this.#unwritten.length - FRAMES_IN_FLIGHT_MAX]!.sequence);
+    const { sequence } = this.#unwritten[this.#unwritten.length - FRAMES_IN_FLIGHT_MAX]!;
+    if (this.#room?.sequence !== sequence) {
+      this.#room = { sequence, promise: this.#written(sequence) };
+    }
+    return this.#room.promise;
   }
 
   /** Appends a chunk without content: compaction started or ended. */
@@ -205,7 +215,7 @@ export class Log {
   /** Empties the log: one durable write of a header with a higher generation. */
   async erase(minGeneration: number, prng: Prng): Promise<void> {
     this.#assertWritable();
-    this.#erasing = true;
+    this.#busy = 'the log is being erased';
     try {
       if (this.#used > 0) this.#seal('volatile');
       await this.sync();
@@ -216,12 +226,12 @@ export class Log {
         committedBytes: PAGE_BYTES,
       };
       await writeLogHeader(this.place, header, 'durable').catch((error: MpoolError) => {
-        this.#fail(error);
+        this.fail(error);
         throw this.#failed();
       });
       this.#restart(header);
     } finally {
-      this.#erasing = false;
+      this.#busy = null;
     }
   }
 
@@ -231,7 +241,15 @@ export class Log {
    */
   async close(options: { readOnly?: boolean } = {}): Promise<void> {
     await Promise.all([...this.readers].map((reader) => reader.close()));
-    if (this.#failure !== null || options.readOnly === true) return;
+    if (options.readOnly === true) return;
+    try {
+      if (this.#failure === null) await this.#closeInOrder();
+    } finally {
+      await this.#idle();
+    }
+  }
+
+  async #closeInOrder(): Promise<void> {
     await this.sync();
     const room = this.extentBytes - this.#tailBytes >= this.place.sectorBytes;
     if (this.#closedInOrder || !room || this.#tailBytes === PAGE_BYTES) return;
@@ -243,11 +261,28 @@ export class Log {
     this.#closedInOrder = true;
   }
 
-  /** Forgets a log that never came to count: gives its memory back. */
-  drop(): void {
-    if (this.#open !== null) this.place.device.release(this.#open);
-    this.#open = null;
-    this.#used = 0;
+  /** Gives up a log that never came to count: it can no longer be used. */
+  async drop(): Promise<void> {
+    this.#failure ??= new MpoolError('ERR_MPOOL_ABORTED', 'the log');
+    this.#giveUpUnissued();
+    await this.#idle();
+  }
+
+  /** Nothing can be appended until thaw(): its owner is about to say on media where it ends. */
+  freeze(why: string): void {
+    this.#busy = why;
+  }
+
+  thaw(): void {
+    this.#busy = null;
+  }
+
+  /** After a failure that leaves only media knowing whether the log counts. */
+  fail(cause: MpoolError): void {
+    if (this.#failure !== null) return;
+    this.#failure = cause;
+    this.#giveUpUnissued();
+    this.onFailure(cause);
   }
 
   /** After the owner wrote a header itself (the end of a compaction): the log goes on under it. */
@@ -267,11 +302,12 @@ export class Log {
     this.#recordCount = 0;
     this.#durableRecords = 0;
     this.#closedInOrder = false;
+    this.#room = null;
   }
 
   #assertWritable(): void {
     if (this.#failure !== null) throw this.#failed();
-    if (this.#erasing) throw new MpoolError('ERR_MPOOL_BUSY', 'the log is being erased');
+    if (this.#busy !== null) throw new MpoolError('ERR_MPOOL_BUSY', this.#busy);
   }
 
   #dirty(): boolean {
@@ -391,7 +427,7 @@ export class Log {
       device.write(offsetBytes, frame.bytes, frame.durability, (error) => {
         frame.written = true;
         device.release(frame.buffer);
-        if (error !== null) this.#fail(error);
+        if (error !== null) this.fail(error);
         this.#reap();
       });
     }
@@ -404,14 +440,31 @@ export class Log {
       this.#inFlight -= 1;
     }
     if (this.#failure === null) this.#issue();
+    if (this.#inFlight === 0) for (const resume of this.#idleWaiters.splice(0)) resume();
     const reached = this.#unwritten[0]?.sequence ?? Infinity;
     if (this.#writtenWaiters.length === 0) return;
-    const ready = this.#writtenWaiters.filter(
-      (waiter) => this.#failure !== null || waiter.sequence < reached,
-    );
+    const isReady = (waiter: { sequence: number }): boolean =>
+      this.#failure !== null || waiter.sequence < reached;
+    const ready = this.#writtenWaiters.filter(isReady);
     if (ready.length === 0) return;
-    this.#writtenWaiters = this.#writtenWaiters.filter((waiter) => !ready.includes(waiter));
+    this.#writtenWaiters = this.#writtenWaiters.filter((waiter) => !isReady(waiter));
     for (const waiter of ready) waiter.resume();
+  }
+
+  /** Resolves when no write is under way. */
+  #idle(): Promise<void> {
+    if (this.#inFlight === 0) return RESOLVED;
+    return new Promise((resume) => this.#idleWaiters.push(resume));
+  }
+
+  /** Frames that the device does not have yet never will be written: they end where those in flight begin. */
+  #giveUpUnissued(): void {
+    const { device } = this.place;
+    if (this.#open !== null) device.release(this.#open);
+    this.#open = null;
+    this.#used = 0;
+    this.#tailBytes = this.#unwritten[0]?.offsetBytes ?? this.#tailBytes;
+    for (const frame of this.#unwritten.splice(this.#inFlight)) device.release(frame.buffer);
   }
 
   /** Resolves when the frame of that sequence is written, or the log failed. */
@@ -440,7 +493,7 @@ export class Log {
     const tailBytes = this.#tailBytes;
     const frames = this.#volatileFrames;
     const finish = (error: MpoolError | null): void => {
-      if (error !== null) this.#fail(error);
+      if (error !== null) this.fail(error);
       if (this.#failure !== null) {
         const failure = this.#failed();
         for (const waiter of group) waiter.reject(failure);
@@ -463,12 +516,6 @@ export class Log {
     this.#waiters = [];
     this.#syncing = false;
     for (const waiter of waiters) waiter.reject(this.#failed());
-  }
-
-  #fail(cause: MpoolError): void {
-    if (this.#failure !== null) return;
-    this.#failure = cause;
-    this.onFailure(cause);
   }
 
   #failed(): MpoolError {

@@ -1,23 +1,24 @@
 import { Readable, Writable } from 'node:stream';
-import { PAGE_BYTES, roundDown } from '../base/units.ts';
 import type { Mblock } from './api.ts';
 import { CHUNK_BYTES } from './mblock-writer.ts';
 
 const READS_AHEAD = 3;
 
-/** The bytes of a committed mblock as a stream, read ahead by a few chunks. */
-export function mblockReadable(mblock: Mblock, offsetBytes: number, lengthBytes: number): Readable {
-  return Readable.from(chunks(mblock, offsetBytes, lengthBytes), {
-    objectMode: false,
-    highWaterMark: CHUNK_BYTES,
-  });
+interface ByteRange {
+  offsetBytes: number;
+  lengthBytes: number;
 }
 
-async function* chunks(
-  mblock: Mblock,
-  offsetBytes: number,
-  lengthBytes: number,
-): AsyncGenerator<Uint8Array> {
+/**
+ * The bytes of a committed mblock as a stream, read ahead by a few chunks.
+ * @param range asked when reading begins; what it throws is the stream's error
+ */
+export function mblockReadable(mblock: Mblock, range: () => ByteRange): Readable {
+  return Readable.from(chunks(mblock, range), { objectMode: false, highWaterMark: CHUNK_BYTES });
+}
+
+async function* chunks(mblock: Mblock, range: () => ByteRange): AsyncGenerator<Uint8Array> {
+  const { offsetBytes, lengthBytes } = range();
   const ahead: Promise<Uint8Array>[] = [];
   let next = offsetBytes;
   const endBytes = offsetBytes + lengthBytes;
@@ -34,28 +35,35 @@ async function* chunks(
   }
 }
 
-/** Fills an mblock with what is piped in, in whole pages but for the last write. */
+/**
+ * Fills an mblock with what is piped in, in whole pages but for the last write. What is piped in is copied
+ * at once: whoever wrote it may use its memory again.
+ */
 export function mblockWritable(mblock: Mblock): Writable {
-  let pending: Uint8Array[] = [];
+  let pending: Uint8Array | null = null;
   let pendingBytes = 0;
-  const flush = async (all: boolean): Promise<void> => {
-    const bytes = all ? pendingBytes : roundDown(pendingBytes, PAGE_BYTES);
-    if (bytes === 0) return;
-    const data = Buffer.concat(pending);
-    pending = bytes === pendingBytes ? [] : [data.subarray(bytes)];
-    pendingBytes -= bytes;
-    await mblock.write(data.subarray(0, bytes));
+  const take = async (bytes: Uint8Array): Promise<void> => {
+    for (let from = 0; from < bytes.length;) {
+      pending ??= Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      const part = bytes.subarray(from, from + CHUNK_BYTES - pendingBytes);
+      pending.set(part, pendingBytes);
+      pendingBytes += part.length;
+      from += part.length;
+      if (pendingBytes === CHUNK_BYTES) await flush();
+    }
+  };
+  const flush = async (): Promise<void> => {
+    if (pending === null || pendingBytes === 0) return;
+    await mblock.write(pending.subarray(0, pendingBytes));
+    pendingBytes = 0;
   };
   return new Writable({
     highWaterMark: CHUNK_BYTES,
-    write(chunk: Uint8Array, _encoding, callback) {
-      pending.push(chunk);
-      pendingBytes += chunk.length;
-      if (pendingBytes < CHUNK_BYTES) return callback();
-      flush(false).then(() => callback(), callback);
+    write(bytes: Uint8Array, _encoding, callback) {
+      take(bytes).then(() => callback(), callback);
     },
     final(callback) {
-      flush(true).then(() => callback(), callback);
+      flush().then(() => callback(), callback);
     },
   });
 }

@@ -8,6 +8,7 @@ import type { MediaClass, Mblock, MblockProperties } from './api.ts';
 import { mblockReadable, mblockWritable } from './mblock-streams.ts';
 import { MblockWriter } from './mblock-writer.ts';
 import type { Media } from './media.ts';
+import { checkArray, checkOptions, integerIn } from './parameters.ts';
 import type { Held, Store } from './store.ts';
 
 /**
@@ -24,6 +25,8 @@ export class StoreMblock implements Mblock, Held {
   readonly #media: { mediaClass: MediaClass; capacityBytes: number; optimalBytes: number };
   #writer: MblockWriter | null;
   #state: 'open' | 'committing' | 'committed' | 'aborted';
+  #aborting: Promise<void> | null = null;
+  #commitWaiters: (() => void)[] = [];
   /** In the table, once committed. */
   #index = -1;
   readonly #low: number;
@@ -81,6 +84,9 @@ export class StoreMblock implements Mblock, Held {
   get committed(): boolean {
     return this.#state === 'committed';
   }
+  get committing(): boolean {
+    return this.#state === 'committing';
+  }
   get writtenBytes(): number {
     if (this.#writer !== null) return this.#writer.writtenBytes;
     return this.#exists ? this.#store.table.lengthBytes(this.#index) : 0;
@@ -105,6 +111,7 @@ export class StoreMblock implements Mblock, Held {
   }
 
   async write(data: Uint8Array | readonly Uint8Array[]): Promise<void> {
+    if (!(data instanceof Uint8Array)) checkArray('data', data);
     this.#store.assertWritable();
     await this.#openWriter('write to').write(data);
   }
@@ -114,17 +121,36 @@ export class StoreMblock implements Mblock, Held {
   }
 
   async abort(): Promise<void> {
-    if (this.#state === 'aborted') return;
-    const writer = this.#openWriter('abort');
-    this.#state = 'aborted';
+    if (this.#state !== 'aborted') {
+      const writer = this.#openWriter('abort');
+      this.#state = 'aborted';
+      this.#aborting = this.#abort(writer);
+    }
+    await this.#aborting;
+  }
+
+  async #abort(writer: MblockWriter): Promise<void> {
     await writer.idle();
     this.#writer = null;
     writer.media.free({ pageAddress: writer.pageAddress, pageCount: writer.media.mblockPages });
     this.#store.held.delete(this);
   }
 
+  /** @throws ERR_MPOOL_COMMITTED, ERR_MPOOL_NOT_FOUND: what abort() would */
+  assertAbortable(): void {
+    if (this.#state !== 'aborted') this.#openWriter('abort');
+  }
+
   async release(): Promise<void> {
-    if (this.#state === 'open') await this.abort();
+    await this.settleCommit();
+    if (this.#state === 'open' || this.#state === 'aborted') await this.abort();
+  }
+
+  /** Waits for a commit that is under way, however it ends. */
+  async settleCommit(): Promise<void> {
+    while (this.#state === 'committing') {
+      await new Promise<void>((resume) => this.#commitWaiters.push(resume));
+    }
   }
 
   async delete(): Promise<void> {
@@ -141,6 +167,7 @@ export class StoreMblock implements Mblock, Held {
 
   readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
     try {
+      if (!(into instanceof Uint8Array)) throw invalidArgument('into must be a Uint8Array', 'type');
       const index = this.#checkRange(offsetBytes, into.length);
       return this.#store.reader.readInto(index, offsetBytes, into);
     } catch (error) {
@@ -148,7 +175,14 @@ export class StoreMblock implements Mblock, Held {
     }
   }
 
-  readMany(ranges: readonly { offsetBytes: number; lengthBytes: number }[]): Promise<Uint8Array[]> {
+  async readMany(
+    ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+  ): Promise<Uint8Array[]> {
+    checkArray('ranges', ranges);
+    for (const range of ranges) {
+      checkOptions(range ?? null);
+      this.#checkRange(range.offsetBytes, range.lengthBytes);
+    }
     return Promise.all(ranges.map((range) => this.read(range.offsetBytes, range.lengthBytes)));
   }
 
@@ -159,12 +193,13 @@ export class StoreMblock implements Mblock, Held {
   readable(
     options: { offsetBytes?: number | undefined; lengthBytes?: number | undefined } = {},
   ): Readable {
-    const offsetBytes = options.offsetBytes ?? 0;
-    return mblockReadable(
-      this,
-      offsetBytes,
-      options.lengthBytes ?? this.writtenBytes - offsetBytes,
-    );
+    return mblockReadable(this, () => {
+      checkOptions(options);
+      const { offsetBytes = 0, lengthBytes } = options;
+      const range = { offsetBytes, lengthBytes: lengthBytes ?? this.writtenBytes - offsetBytes };
+      this.#checkRange(range.offsetBytes, range.lengthBytes);
+      return range;
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -192,16 +227,23 @@ export class StoreMblock implements Mblock, Held {
 
   becomeCommitted(index: number): void {
     this.#index = index;
-    this.#state = 'committed';
     this.#writer = null;
     this.#store.held.delete(this);
+    this.#endCommit('committed');
   }
 
   /** The commit was refused: the mblock is as before it. */
   takeBackCommit(): void {
     if (this.#state !== 'committing') return;
-    this.#state = 'open';
     this.#writer!.reopen();
+    this.#endCommit('open');
+  }
+
+  #endCommit(state: 'open' | 'committed'): void {
+    this.#state = state;
+    const waiters = this.#commitWaiters;
+    this.#commitWaiters = [];
+    for (const resume of waiters) resume();
   }
 
   get mediaOfWriter(): Media | undefined {
@@ -220,6 +262,7 @@ export class StoreMblock implements Mblock, Held {
     if (this.#state === 'open') return this.#writer!;
     const name = `mblock ${printObjectId(this.id)}`;
     if (this.#state === 'aborted') throw new MpoolError('ERR_MPOOL_NOT_FOUND', `${name} (aborted)`);
+    this.assertNotDeleted();
     throw new MpoolError('ERR_MPOOL_COMMITTED', `cannot ${verb} ${name}`);
   }
 
@@ -229,19 +272,23 @@ export class StoreMblock implements Mblock, Held {
       const code = this.#state === 'aborted' ? 'ERR_MPOOL_NOT_FOUND' : 'ERR_MPOOL_UNCOMMITTED';
       throw new MpoolError(code, `mblock ${printObjectId(this.id)}`);
     }
-    if (!this.#exists || this.#store.table.isDeleted(this.#index)) {
-      throw new MpoolError('ERR_MPOOL_NOT_FOUND', `mblock ${printObjectId(this.id)} (deleted)`);
-    }
+    this.assertNotDeleted();
     return this.#index;
   }
 
+  /** @throws ERR_MPOOL_NOT_FOUND when it was committed, and deleted since */
+  assertNotDeleted(): void {
+    if (this.#state !== 'committed') return;
+    if (this.#exists && !this.#store.table.isDeleted(this.#index)) return;
+    throw new MpoolError('ERR_MPOOL_NOT_FOUND', `mblock ${printObjectId(this.id)} (deleted)`);
+  }
+
   #checkRange(offsetBytes: number, lengthBytes: number): number {
+    integerIn('offsetBytes', offsetBytes ?? NaN, 0, Number.MAX_SAFE_INTEGER);
+    integerIn('lengthBytes', lengthBytes ?? NaN, 0, Number.MAX_SAFE_INTEGER);
     const index = this.#liveIndex();
     const written = this.#store.table.lengthBytes(index);
-    const sane = Number.isSafeInteger(offsetBytes) && Number.isSafeInteger(lengthBytes);
-    if (sane && offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= written) {
-      return index;
-    }
+    if (offsetBytes + lengthBytes <= written) return index;
     throw invalidArgument(
       `bytes ${offsetBytes} to ${offsetBytes + lengthBytes} of mblock ${printObjectId(this.id)}, ` +
         `which has ${written}`,
@@ -249,9 +296,17 @@ export class StoreMblock implements Mblock, Held {
   }
 }
 
-/** Makes mblocks exist in one durable step; those committed already stay so. */
+/**
+ * Makes mblocks exist in one durable step; those committed already stay so. One that another commit is busy
+ * with is waited for: it is then committed, or left to this one.
+ */
 export async function commitMblocks(store: Store, mblocks: readonly StoreMblock[]): Promise<void> {
   store.assertWritable();
+  while (mblocks.some((mblock) => mblock.committing)) {
+    await Promise.all(mblocks.map((mblock) => mblock.settleCommit()));
+    store.assertWritable();
+  }
+  for (const mblock of mblocks) mblock.assertNotDeleted();
   const open = [...new Set(mblocks)].filter((mblock) => !mblock.committed);
   const stages = open.map((mblock) => mblock.mediaOfWriter);
   const prepared = await Promise.allSettled(open.map((mblock) => mblock.prepareCommit()));
@@ -270,7 +325,6 @@ export async function commitMblocks(store: Store, mblocks: readonly StoreMblock[
     });
     store.committed(indices);
   } catch (error) {
-    // Not those that another commit is busy with.
     open.forEach((mblock, i) => {
       if (prepared[i]!.status === 'fulfilled') mblock.takeBackCommit();
     });

@@ -3,6 +3,7 @@ import { isMblockId, type MblockId, OBJECT_TYPE_MBLOCK, typeOfId } from '../form
 import type { Mblock, MblockProperties, Mblocks, MediaClass } from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { checkMediaClass } from './media.ts';
+import { checkArray, checkOptions } from './parameters.ts';
 import { commitMblocks, StoreMblock } from './mblock.ts';
 import type { Store } from './store.ts';
 
@@ -17,8 +18,10 @@ export class StoreMblocks implements Mblocks {
     options: { mediaClass?: MediaClass | undefined; spare?: boolean | undefined } = {},
   ): Promise<Mblock> {
     const store = this.#store;
+    checkOptions(options);
+    const mediaClass = checkMediaClass(options.mediaClass);
     store.assertWritable();
-    const media = store.mediaOf(checkMediaClass(options.mediaClass));
+    const media = store.mediaOf(mediaClass);
     const uniquifier = await store.catalog.newUniquifier();
     store.assertWritable();
     const pageAddress = media.space.allocZone({ spare: options.spare === true });
@@ -34,6 +37,7 @@ export class StoreMblocks implements Mblocks {
   }
 
   async commit(mblocks: readonly Mblock[]): Promise<void> {
+    checkArray('mblocks', mblocks);
     await commitMblocks(
       this.#store,
       mblocks.map((mblock) => this.#own(mblock)),
@@ -41,10 +45,14 @@ export class StoreMblocks implements Mblocks {
   }
 
   async abort(mblocks: readonly Mblock[]): Promise<void> {
-    await Promise.all(mblocks.map((mblock) => this.#own(mblock).abort()));
+    checkArray('mblocks', mblocks);
+    const own = mblocks.map((mblock) => this.#own(mblock));
+    for (const mblock of own) mblock.assertAbortable();
+    await Promise.all(own.map((mblock) => mblock.abort()));
   }
 
   async delete(ids: readonly MblockId[]): Promise<void> {
+    checkArray('ids', ids);
     this.#store.assertWritable();
     const indices = ids.map((id) => this.#indexOf(id));
     await this.#store.deleteObjects([...new Set(indices)]);
@@ -53,6 +61,9 @@ export class StoreMblocks implements Mblocks {
   async *list(
     options: { mediaClass?: MediaClass | undefined } = {},
   ): AsyncIterable<MblockProperties> {
+    checkOptions(options);
+    if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
+    this.#store.assertOpen();
     const { table } = this.#store;
     for (const batch of table.idBatches()) {
       this.#store.assertOpen();
@@ -78,8 +89,8 @@ export class StoreMblocks implements Mblocks {
   }
 
   #indexOf(id: MblockId): number {
-    this.#store.assertOpen();
     if (!isMblockId(id)) throw invalidArgument(`${String(id)} is not the id of an mblock`, 'type');
+    this.#store.assertOpen();
     return this.#store.indexOf(id);
   }
 

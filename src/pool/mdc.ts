@@ -10,19 +10,22 @@ import { recordBytes } from './user-log.ts';
 /**
  * One open MDC, however many handles share it.
  *
- *   idle ──startCompaction──► compacting ──endCompaction──► idle, new content
+ *   idle ──startCompaction──► compacting ──endCompaction──► ending ──► idle, new content
  *                                 └──────cancelCompaction──► idle, old content
  *
- * Invariant: appends go to `target` while compacting, else to the pair's active log; nothing of a target
- * counts before commit().
+ * Invariants
+ * 1. Appends go to `target` while compacting, else to the pair's active log; nothing of a target counts
+ *    before commit().
+ * 2. While ending nothing is appended anywhere: appends wait until it is known which log goes on.
+ * 3. After a header could not be written media alone know which log counts: nothing is appended again.
  */
 export class OpenMdc implements Held {
   readonly id: MdcId;
   readonly pair: LogPair;
-  target: Log | null = null;
   handleCount = 0;
-  /** Set while endCompaction() decides: what is appended meanwhile waits for it. */
-  ending: Promise<void> | null = null;
+  #target: Log | null = null;
+  #ending: Promise<void> | null = null;
+  #failure: MpoolError | null = null;
   #closing: Promise<void> | null = null;
   readonly #forget: () => void;
   readonly #readOnly: boolean;
@@ -32,6 +35,7 @@ export class OpenMdc implements Held {
     this.pair = pair;
     this.#readOnly = readOnly;
     this.#forget = forget;
+    pair.onFailure = (error) => (this.#failure ??= error);
   }
 
   get name(): string {
@@ -43,39 +47,58 @@ export class OpenMdc implements Held {
   get closing(): boolean {
     return this.#closing !== null;
   }
+  /** What is appended to. */
   get current(): Log {
-    return this.target ?? this.pair.active;
+    return this.#target ?? this.pair.active;
+  }
+
+  append(record: Uint8Array, sync: boolean): Promise<void> {
+    if (this.#ending !== null) {
+      const copy = Uint8Array.from(record);
+      return this.#ending.then(() => this.append(copy, sync));
+    }
+    this.#assertWhole();
+    const room = this.current.append(record);
+    return sync ? this.sync() : (room ?? RESOLVED);
+  }
+
+  /** Of both logs: what was appended before a compaction counts until that ends. */
+  sync(): Promise<void> {
+    const { active } = this.pair;
+    if (this.#target === null) return active.sync();
+    return Promise.all([active.sync(), this.#target.sync()]).then(() => {});
   }
 
   start(): void {
-    if (this.target !== null) throw invalidArgument(`${this.name} is being compacted already`);
-    this.target = this.pair.begin();
+    if (this.#target !== null) throw invalidArgument(`${this.name} is being compacted already`);
+    this.#assertWhole();
+    this.#target = this.pair.begin();
   }
 
   async end(): Promise<void> {
-    const { target } = this;
-    if (target === null || this.ending !== null) {
+    const target = this.#target;
+    if (target === null || this.#ending !== null) {
       throw invalidArgument(`${this.name}: endCompaction() without startCompaction()`);
     }
-    this.ending = this.pair.commit(target);
-    try {
-      await this.ending;
-      this.target = null;
-    } finally {
-      this.ending = null;
-    }
+    const old = this.pair.active;
+    const committing = this.pair.commit(target);
+    // Whoever waits for the end learns from its own next step how it went.
+    const ending = committing.catch(() => {}).finally(() => (this.#ending = null));
+    this.#ending = ending;
+    await committing;
+    this.#target = null;
+    // They hold memory of a log that no one will close any more.
+    await Promise.all([...old.readers].map((reader) => reader.close()));
+    // What was appended meanwhile comes before what is appended after this.
+    await ending;
   }
 
   async cancel(): Promise<void> {
-    const { target } = this;
+    await this.#ending;
+    const target = this.#target;
     if (target === null) return;
-    this.target = null;
-    await target.settle();
-    target.drop();
-  }
-
-  sync(): Promise<void> {
-    return this.current.sync();
+    this.#target = null;
+    await target.drop();
   }
 
   release(): Promise<void> {
@@ -85,7 +108,12 @@ export class OpenMdc implements Held {
 
   async #close(): Promise<void> {
     await this.cancel();
-    await this.pair.active.close({ readOnly: this.#readOnly });
+    await this.pair.active.close({ readOnly: this.#readOnly || this.#failure !== null });
+  }
+
+  #assertWhole(): void {
+    if (this.#failure === null) return;
+    throw new MpoolError('ERR_MPOOL_FAILED', this.name, { cause: this.#failure });
   }
 }
 
@@ -114,14 +142,9 @@ export class StoreMdc implements Mdc {
 
   append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void> {
     try {
+      const bytes = recordBytes(record);
       this.#assertWritable();
-      const { ending, current: log } = this.#open;
-      if (ending !== null) {
-        const copy = Uint8Array.from(recordBytes(record));
-        return ending.then(() => this.append(copy, options));
-      }
-      const room = log.append(recordBytes(record));
-      return options?.sync === true ? log.sync() : (room ?? RESOLVED);
+      return this.#open.append(bytes, options?.sync === true);
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -129,7 +152,7 @@ export class StoreMdc implements Mdc {
 
   async sync(): Promise<void> {
     this.#assertWritable();
-    await this.#open.current.sync();
+    await this.#open.sync();
   }
 
   reader(): MlogReader {
@@ -153,7 +176,7 @@ export class StoreMdc implements Mdc {
   }
 
   async cancelCompaction(): Promise<void> {
-    this.#assertOpen();
+    this.#assertWritable();
     await this.#open.cancel();
   }
 

@@ -14,8 +14,9 @@ import { newIdHalves } from './catalog.ts';
 import { LogPair } from './log-pair.ts';
 import type { LogPlace } from './frame-cursor.ts';
 import { checkMediaClass } from './media.ts';
+import { checkOptions } from './parameters.ts';
 import { OpenMdc, StoreMdc } from './mdc.ts';
-import { checkCapacity } from './mlogs.ts';
+import { checkLogOptions } from './mlogs.ts';
 import type { Store } from './store.ts';
 import { allocLogExtent, LogAllocation, placeIn, placeOfObject } from './user-log.ts';
 
@@ -34,8 +35,8 @@ export class StoreMdcs implements Mdcs {
     spare?: boolean | undefined;
   }): Promise<MdcAllocation> {
     const store = this.#store;
+    checkLogOptions(options);
     store.assertWritable();
-    checkCapacity(options.capacityBytes);
     const media = store.mediaOf(checkMediaClass(options.mediaClass));
     const spare = options.spare === true;
     const uniquifier = await store.catalog.newUniquifierPair();
@@ -93,8 +94,8 @@ export class StoreMdcs implements Mdcs {
   }
 
   async delete(id: MdcId): Promise<void> {
-    this.#store.assertWritable();
     const indices = this.#indicesOf(id);
+    this.#store.assertWritable();
     const name = `MDC ${printObjectId(id.logA)}`;
     if (this.#isRoot(id)) {
       throw new MpoolError('ERR_MPOOL_PERMISSION', `${name} is the root MDC`);
@@ -104,6 +105,7 @@ export class StoreMdcs implements Mdcs {
   }
 
   async *list(): AsyncIterable<MdcProperties> {
+    this.#store.assertOpen();
     const { table } = this.#store;
     for (const batch of table.idBatches()) {
       this.#store.assertOpen();
@@ -132,6 +134,8 @@ export class StoreMdcs implements Mdcs {
     ];
     const { gate } = store.media(store.table.mediaClass(indices[0]))!;
     const { prng } = store.environment;
+    // As for an mlog: what an earlier, failed use left in a cache is no durable record.
+    if (!store.readOnly) await gate.flush();
     const pair = await LogPair.open(places, gate, prng, store.readOnly);
     const open: OpenMdc = new OpenMdc(id, pair, store.readOnly, () => {
       this.#open.delete(id.logA);
@@ -146,11 +150,12 @@ export class StoreMdcs implements Mdcs {
   }
 
   #indicesOf(id: MdcId): [number, number] {
-    this.#store.assertOpen();
+    checkOptions(id ?? null);
     const { logA, logB } = id;
     if (!isMlogId(logA) || !isMlogId(logB)) {
       throw invalidArgument('an MDC has the ids of two mlogs', 'type');
     }
+    this.#store.assertOpen();
     const { table } = this.#store;
     const indices: [number, number] = [this.#store.indexOf(logA), this.#store.indexOf(logB)];
     const paired =

@@ -17,6 +17,7 @@ export class Media {
   readonly space: SpaceMap;
   readonly gate: FlushGate;
   readonly #discards: Discards | null;
+  #frozen = false;
 
   constructor(
     descriptor: DeviceDescriptor,
@@ -47,8 +48,14 @@ export class Media {
 
   /** Gives space back that nothing uses any more, neither on media nor in memory. */
   free(extent: Extent): void {
+    if (this.#frozen) return;
     this.space.free(extent);
     this.#discards?.add(extent);
+  }
+
+  /** From now on free() does nothing: what an extent holds may still be wanted by the next activation. */
+  freeze(): void {
+    this.#frozen = true;
   }
 
   /** Stops discarding in the background, and waits for what is under way. */

@@ -120,7 +120,7 @@ export class MetadataLog {
       await this.#fill(target);
       await this.#pair.commit(target);
     } catch (error) {
-      target.drop();
+      await target.drop();
       throw error;
     }
     this.#retiredFrames += target.frameCount;

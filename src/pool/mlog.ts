@@ -85,11 +85,12 @@ export class StoreMlog implements Mlog {
 
   append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void> {
     try {
+      const bytes = recordBytes(record);
       this.#assertWritable();
       if (this.#open.compactionSemantics && this.#open.markers === 'none') {
         throw invalidArgument(`${this.#name} needs startCompaction() before its first record`);
       }
-      const room = this.#log.append(recordBytes(record));
+      const room = this.#log.append(bytes);
       return options?.sync === true ? this.#log.sync() : (room ?? RESOLVED);
     } catch (error) {
       return Promise.reject(error as Error);
@@ -117,6 +118,9 @@ export class StoreMlog implements Mlog {
 
   async erase(minGeneration = 0n): Promise<void> {
     this.#assertWritable();
+    if (typeof minGeneration !== 'bigint') {
+      throw invalidArgument('a generation must be a bigint', 'type');
+    }
     if (minGeneration < 0n || minGeneration > BigInt(Number.MAX_SAFE_INTEGER - 1)) {
       throw invalidArgument(`generation ${minGeneration} is out of range`);
     }

@@ -14,11 +14,11 @@ import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from './
 import { newIdHalves } from './catalog.ts';
 import { Log } from './log.ts';
 import { firstHeader, refuseDamage } from './log-pair.ts';
-import { writeLogHeader } from './log-place.ts';
+import { resumedLogEnd, writeLogHeader } from './log-place.ts';
 import { readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
 import { OpenMlog, StoreMlog } from './mlog.ts';
-import { integerIn } from './parameters.ts';
+import { checkArray, checkOptions, integerIn } from './parameters.ts';
 import type { Store } from './store.ts';
 import { allocLogExtent, LogAllocation, placeIn, placeOfObject } from './user-log.ts';
 
@@ -38,8 +38,8 @@ export class StoreMlogs implements Mlogs {
     spare?: boolean | undefined;
   }): Promise<MlogAllocation> {
     const store = this.#store;
+    checkLogOptions(options);
     store.assertWritable();
-    checkCapacity(options.capacityBytes);
     const media = store.mediaOf(checkMediaClass(options.mediaClass));
     const uniquifier = await store.catalog.newUniquifier();
     store.assertWritable();
@@ -65,6 +65,7 @@ export class StoreMlogs implements Mlogs {
     id: MlogId,
     options: { compactionSemantics?: boolean | undefined } = {},
   ): Promise<Mlog> {
+    checkOptions(options);
     this.#indexOf(id);
     const wanted = options.compactionSemantics === true;
     let opening = this.#open.get(id);
@@ -91,6 +92,7 @@ export class StoreMlogs implements Mlogs {
   }
 
   async delete(ids: readonly MlogId[]): Promise<void> {
+    checkArray('ids', ids);
     this.#store.assertWritable();
     const indices = ids.map((id) => this.#indexOf(id));
     for (const id of ids) {
@@ -102,6 +104,9 @@ export class StoreMlogs implements Mlogs {
   async *list(
     options: { mediaClass?: MediaClass | undefined } = {},
   ): AsyncIterable<MlogProperties> {
+    checkOptions(options);
+    if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
+    this.#store.assertOpen();
     const { table } = this.#store;
     for (const batch of table.idBatches()) {
       this.#store.assertOpen();
@@ -123,6 +128,9 @@ export class StoreMlogs implements Mlogs {
     const store = this.#store;
     const index = this.#indexOf(id);
     const place = placeOfObject(store, index, id);
+    const { gate } = store.media(store.table.mediaClass(index))!;
+    // Frames that an earlier, failed use left in a cache must not be taken for durable ones.
+    if (!store.readOnly) await gate.flush();
     const found = await readLogHeader(place);
     const name = `mlog ${printObjectId(id)}`;
     if (!found.ok || found.header.state !== LogState.current) {
@@ -138,7 +146,9 @@ export class StoreMlogs implements Mlogs {
     if (compactionSemantics && markers === 'none' && end.recordCount > 0) {
       throw new MpoolError('ERR_MPOOL_CORRUPT', `${name} has records but no compaction markers`);
     }
-    const log = new Log(place, store.media(store.table.mediaClass(index))!.gate, found.header, end);
+    const { gate } = store.media(store.table.mediaClass(index))!;
+    const from = resumedLogEnd(end, store.environment.prng);
+    const log = new Log(place, gate, found.header, from);
     const open: OpenMlog = new OpenMlog(id, log, {
       compactionSemantics,
       markers,
@@ -174,7 +184,15 @@ export class StoreMlogs implements Mlogs {
   }
 }
 
-export function checkCapacity(capacityBytes: number): void {
-  if (capacityBytes === undefined) throw invalidArgument('capacityBytes is required', 'type');
-  integerIn('capacityBytes', capacityBytes, 1, 2 ** 44);
+/** @throws RangeError, TypeError */
+export function checkLogOptions(options: {
+  capacityBytes: number;
+  mediaClass?: MediaClass | undefined;
+}): void {
+  checkOptions(options);
+  if (options?.capacityBytes === undefined) {
+    throw invalidArgument('capacityBytes is required', 'type');
+  }
+  integerIn('capacityBytes', options.capacityBytes, 1, 2 ** 44);
+  checkMediaClass(options.mediaClass);
 }

@@ -81,8 +81,9 @@ export class ObjectTable {
     const { pageAddress, role } = fields;
     assert(pageAddress >= 0 && pageAddress < PAGE_ADDRESS_LIMIT, 'a page address has 48 bits');
     assert(role >= 0 && role <= 2, 'a role is 0, 1 or 2');
-    if (this.#index.find(idHigh, idLow) >= 0) return -1;
-    const index = this.#takeRow();
+    const index = this.#firstUnused === NONE ? this.#rowCount : this.#firstUnused;
+    if (!this.#index.add(idHigh, idLow, index)) return -1;
+    this.#takeRow(index);
     const chunk = this.#chunks[index >>> CHUNK_SHIFT]!;
     const row = index & CHUNK_MASK;
     chunk.idHigh[row] = idHigh;
@@ -93,7 +94,6 @@ export class ObjectTable {
     chunk.lengthBytes[row] = fields.lengthBytes;
     chunk.digest[row] = fields.digest;
     chunk.flags[row] = USED | (fields.mediaClass & CLASS_MASK) | (role << ROLE_SHIFT);
-    this.#index.add(idHigh, idLow, index);
     this.#count++;
     return index;
   }
@@ -257,15 +257,14 @@ export class ObjectTable {
     return new BigUint64Array(halves.buffer, 0, length / 2);
   }
 
-  #takeRow(): number {
-    if (this.#firstUnused !== NONE) {
-      const index = this.#firstUnused;
+  /** @param index the first unused row */
+  #takeRow(index: number): void {
+    if (index === this.#firstUnused) {
       this.#firstUnused = this.idLow(index);
-      return index;
+      return;
     }
-    const index = this.#rowCount++;
+    this.#rowCount++;
     if (index >>> CHUNK_SHIFT === this.#chunks.length) this.#chunks.push(makeChunk());
-    return index;
   }
 
   #flags(index: number): number {

@@ -25,7 +25,8 @@ interface ActivePool {
 }
 
 /**
- * Opens a pool, activating it unless it is active in this process.
+ * Opens a pool, activating it unless it is active in this process. What another process would be refused
+ * is refused here too: readers and a writer do not go together.
  * @throws ERR_MPOOL_BUSY when another process has it, or a handle here that does not go with the options
  */
 export async function openPool(
@@ -114,8 +115,8 @@ function refuseUnlike(active: ActivePool, path: string, options: OpenOptions): v
     ? 'is open exclusively in this process'
     : options.exclusive === true
       ? 'is open in this process, so it cannot be opened exclusively'
-      : active.readOnly && !readOnly
-        ? 'is open read-only in this process'
+      : active.readOnly !== readOnly
+        ? `is open ${active.readOnly ? 'read-only' : 'for writing'} in this process`
         : undefined;
   if (problem === undefined) return;
   throw new MpoolError('ERR_MPOOL_BUSY', `the pool on ${path} ${problem}`, { path });
@@ -128,15 +129,17 @@ async function leave(
   handle: StorePool,
   force: boolean,
 ): Promise<void> {
+  const { store } = await active.shared;
+  // From here to `closing` nothing is waited for: no open can come in between and get a shut store.
   if (!active.handles.has(handle)) return;
   if (active.handles.size > 1) {
     active.handles.delete(handle);
     return;
   }
-  const { store } = await active.shared;
-  if (!force && store.held.size > 0) await store.shutdown(false);
+  const closing = store.shutdown(force);
+  if (!force && store.held.size > 0) return closing;
   active.handles.delete(handle);
-  active.closing = store.shutdown(force).finally(() => forget(pools, key, active));
+  active.closing = closing.finally(() => forget(pools, key, active));
   await active.closing;
 }
 

@@ -39,8 +39,12 @@ export function checkPoolName(name: string): void {
 
 /** @throws RangeError or TypeError naming the parameter and its range */
 export function checkParameters(changes: Partial<PoolParameters>): void {
+  if (typeof changes !== 'object' || changes === null) {
+    throw invalidArgument('parameters must be an object', 'type');
+  }
   for (const name of Object.keys(changes)) {
-    if (!(name in PARAMETER_DEFAULTS)) throw invalidArgument(`no pool parameter '${name}'`);
+    if (!Object.hasOwn(PARAMETER_DEFAULTS, name))
+      throw invalidArgument(`no pool parameter '${name}'`);
   }
   integerIn('uid', changes.uid, 0, 2 ** 32 - 2);
   integerIn('gid', changes.gid, 0, 2 ** 32 - 2);
@@ -50,6 +54,12 @@ export function checkParameters(changes: Partial<PoolParameters>): void {
   integerIn('sparePercentCapacity', changes.sparePercentCapacity, 0, 100);
   integerIn('sparePercentStaging', changes.sparePercentStaging, 0, 100);
   const { label, utype } = changes;
+  if (label !== undefined && typeof label !== 'string') {
+    throw invalidArgument('label must be a string', 'type');
+  }
+  if (utype !== undefined && typeof utype !== 'string') {
+    throw invalidArgument('utype must be a string', 'type');
+  }
   if (label !== undefined && !/^[A-Za-z0-9._-]{0,63}$/.test(label)) {
     throw invalidArgument(`label '${label}' must be at most 63 of letters, digits, '.', '_', '-'`);
   }
@@ -76,6 +86,17 @@ export function integerIn(
   if (!Number.isSafeInteger(value) || value < least || value > most) {
     throw invalidArgument(`${name} is ${value}, must be an integer from ${least} to ${most}`);
   }
+}
+
+/** @throws TypeError unless it is an object, or left out */
+export function checkOptions(options: unknown): void {
+  if (options === undefined || (typeof options === 'object' && options !== null)) return;
+  throw invalidArgument('options must be an object', 'type');
+}
+
+/** @throws TypeError unless it is an array */
+export function checkArray(name: string, value: unknown): void {
+  if (!Array.isArray(value)) throw invalidArgument(`${name} must be an array`, 'type');
 }
 
 export function toProperties(

@@ -1,7 +1,7 @@
 import { formatUuid } from '../base/bytes.ts';
-import { MpoolError } from '../base/errors.ts';
-import { PAGE_BYTES, roundDown } from '../base/units.ts';
-import { zoneCountOf } from '../format/device-descriptor.ts';
+import { isMpoolError, MpoolError } from '../base/errors.ts';
+import { Serial } from '../base/serial.ts';
+import { PAGE_BYTES } from '../base/units.ts';
 import { FORMAT_VERSION, type Superblock } from '../format/superblock.ts';
 import type {
   DeviceInfo,
@@ -13,14 +13,14 @@ import type {
   PoolStats,
   Usage,
 } from './api.ts';
-import { checkMediaClass, Media } from './media.ts';
+import { addMediaClass, grow } from './change-devices.ts';
+import { checkMediaClass } from './media.ts';
 import { StoreMblocks } from './mblocks.ts';
 import { StoreMdcs } from './mdcs.ts';
 import { StoreMlogs } from './mlogs.ts';
 import { checkParameters } from './parameters.ts';
-import { clearDevice, prepareDevice } from './prepare-device.ts';
+import { checkDeviceOptions } from './prepare-device.ts';
 import type { Store } from './store.ts';
-import { writeSuperblocks } from './superblocks.ts';
 import { classUsage, totalUsage } from './usage.ts';
 
 /** What the handles of one active pool share. */
@@ -29,6 +29,8 @@ export interface SharedPool {
   readonly mblocks: StoreMblocks;
   readonly mlogs: StoreMlogs;
   readonly mdcs: StoreMdcs;
+  /** Changes of the superblock and of the parameters, and closing, one at a time. */
+  readonly administration: Serial;
 }
 
 export function sharePool(store: Store): SharedPool {
@@ -37,6 +39,7 @@ export function sharePool(store: Store): SharedPool {
     mblocks: new StoreMblocks(store),
     mlogs: new StoreMlogs(store),
     mdcs: new StoreMdcs(store),
+    administration: new Serial(),
   };
 }
 
@@ -99,10 +102,9 @@ export class StorePool implements Pool {
   }
 
   async setParameters(changes: Partial<PoolParameters>): Promise<void> {
-    const store = this.#store();
+    this.#store();
     checkParameters(changes);
-    store.assertWritable();
-    await store.setParameters(changes);
+    await this.#administer((store) => store.setParameters(definedOf(changes)));
   }
 
   async usage(mediaClass?: MediaClass): Promise<Usage> {
@@ -138,63 +140,14 @@ export class StorePool implements Pool {
     mediaClass: 'staging',
     options: MediaClassOptions & { force?: boolean | undefined },
   ): Promise<void> {
-    const store = this.#store();
-    store.assertWritable();
+    this.#store();
     checkMediaClass(mediaClass);
-    if (mediaClass !== 'staging' || store.superblock.staging !== undefined) {
-      throw new MpoolError('ERR_MPOOL_EXISTS', `media class ${mediaClass} of pool ${this.name}`);
-    }
-    const { environment } = store;
-    const settings = { force: options.force === true, engine: undefined };
-    const prepared = await prepareDevice(environment, mediaClass, options, settings);
-    const { device, descriptor } = prepared;
-    let media: Media;
-    const changes: Partial<Superblock> = { staging: descriptor };
-    try {
-      media = new Media(descriptor, device, 0, { clock: environment.clock });
-      const page = media.space.allocZone({ spare: true });
-      if (page < 0) {
-        throw new MpoolError('ERR_MPOOL_NO_SPACE', `${options.path}: not one mblock fits`);
-      }
-      media.space.free({ pageAddress: page, pageCount: media.mblockPages });
-      changes.stagingPath = (await environment.host.stat(options.path))?.path ?? options.path;
-      await clearDevice(prepared);
-      const own = { ...store.superblock, ...changes, deviceUuid: descriptor.uuid };
-      // The capacity device's superblock decides: until it names the device, this one is nobody's.
-      await writeSuperblocks(device, own, { first: true });
-      const sparePercentStaging = options.sparePercent ?? store.parameters.sparePercentStaging;
-      await store.setParameters({ sparePercentStaging });
-      media.space.setSparePercent(sparePercentStaging);
-    } catch (error) {
-      await prepared.undo();
-      throw error;
-    }
-    store.staging = media;
-    await store.updateSuperblock(changes);
+    checkDeviceOptions(options);
+    await this.#administer((store) => addMediaClass(store, mediaClass, options));
   }
 
   async grow(): Promise<number> {
-    const store = this.#store();
-    store.assertWritable();
-    let gainedBytes = 0;
-    const changes: Partial<Superblock> = {};
-    for (const media of store.allMedia) {
-      const { descriptor } = media;
-      const sizeBytes = roundDown(await media.device.refreshSize(), PAGE_BYTES);
-      if (sizeBytes <= descriptor.sizeBytes) continue;
-      gainedBytes += sizeBytes - descriptor.sizeBytes;
-      const zoneCount = zoneCountOf(sizeBytes, descriptor.zonePages);
-      changes[media.mediaClass] = { ...descriptor, sizeBytes, zoneCount };
-    }
-    if (gainedBytes === 0) return 0;
-    await store.updateSuperblock(changes);
-    for (const media of store.allMedia) {
-      const grown = changes[media.mediaClass];
-      if (grown === undefined) continue;
-      media.descriptor = grown;
-      media.space.grow(grown.zoneCount, grown.sizeBytes / PAGE_BYTES);
-    }
-    return gainedBytes;
+    return this.#administer(grow);
   }
 
   async sync(): Promise<void> {
@@ -221,12 +174,12 @@ export class StorePool implements Pool {
   }
 
   close(options: { force?: boolean | undefined } = {}): Promise<void> {
-    if (this.#closing === null) {
-      const closing = this.#leave(options.force === true);
-      this.#closing = closing;
-      // Refused: the handle is as open as before, and closing may be tried again.
-      closing.catch((error: unknown) => {
-        if (error instanceof MpoolError && error.code === 'ERR_MPOOL_BUSY') this.#closing = null;
+    const force = options.force === true;
+    if (this.#closing === null) this.#closing = this.#close(force);
+    else if (force) {
+      this.#closing = this.#closing.catch((error: unknown) => {
+        if (isMpoolError(error, 'ERR_MPOOL_BUSY')) return this.#close(true);
+        throw error;
       });
     }
     return this.#closing;
@@ -234,6 +187,24 @@ export class StorePool implements Pool {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close({ force: true });
+  }
+
+  #close(force: boolean): Promise<void> {
+    const closing = this.#shared.administration.run(() => this.#leave(force));
+    // Refused: the handle is as open as before, and closing may be tried again.
+    closing.catch((error: unknown) => {
+      if (isMpoolError(error, 'ERR_MPOOL_BUSY') && this.#closing === closing) this.#closing = null;
+    });
+    return closing;
+  }
+
+  #administer<T>(work: (store: Store) => Promise<T>): Promise<T> {
+    const store = this.#store();
+    store.assertWritable();
+    return this.#shared.administration.run(async () => {
+      store.assertWritable();
+      return work(store);
+    });
   }
 
   get #superblock(): Superblock {
@@ -244,4 +215,9 @@ export class StorePool implements Pool {
     if (this.#closing !== null) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.name}`);
     return this.#shared.store;
   }
+}
+
+/** What is named with `undefined` stays as it is. */
+function definedOf(changes: Partial<PoolParameters>): Partial<PoolParameters> {
+  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
 }

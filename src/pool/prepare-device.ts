@@ -1,7 +1,7 @@
 import { isMpoolError, invalidArgument, MpoolError } from '../base/errors.ts';
 import { MIB, PAGE_BYTES, roundDown } from '../base/units.ts';
 import { type Device, discardAsync, flushAsync, writeAsync } from '../device/device.ts';
-import type { EngineChoice } from '../device/host.ts';
+import type { EngineChoice, Host } from '../device/host.ts';
 import { probeContent } from '../device/probe-content.ts';
 import { type DeviceDescriptor, zoneCountOf } from '../format/device-descriptor.ts';
 import { randomUuid } from '../base/prng.ts';
@@ -37,7 +37,7 @@ export async function prepareDevice(
   settings: { force: boolean; engine: EngineChoice | undefined },
 ): Promise<PreparedDevice> {
   const { host, prng } = environment;
-  checkOptions(options);
+  checkDeviceOptions(options);
   const made = await makeFile(environment, options);
   let device: Device | undefined;
   try {
@@ -85,6 +85,18 @@ export async function clearDevice(prepared: PreparedDevice): Promise<void> {
   if (prepared.discard) await discardAsync(device, 0, descriptor.sizeBytes);
 }
 
+/** @throws RangeError: one device cannot be two media classes of a pool, whatever its paths */
+export async function refuseSameDevice(host: Host, a: string, b: string): Promise<void> {
+  const [first, second] = await Promise.all([host.stat(a), host.stat(b)]);
+  if (a !== b && (first === undefined || first.path !== second?.path)) return;
+  throw invalidArgument(`${b} is the capacity device: the staging device must be another`);
+}
+
+/** Best effort, after a failure: a device on which superblocks may have been written is no pool's again. */
+export async function disownDevice(device: Device): Promise<void> {
+  await eraseSuperblocks(device).catch(() => {});
+}
+
 async function makeFile(environment: Environment, options: MediaClassOptions): Promise<boolean> {
   const { host } = environment;
   const info = await host.stat(options.path);
@@ -116,7 +128,11 @@ async function undo(
   });
 }
 
-function checkOptions(options: MediaClassOptions): void {
+/** @throws RangeError, TypeError */
+export function checkDeviceOptions(options: MediaClassOptions): void {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidArgument('a device is given as { path, … }', 'type');
+  }
   if (typeof options.path !== 'string' || options.path === '') {
     throw invalidArgument('a device needs a path', 'type');
   }
@@ -137,6 +153,8 @@ function describe(
   }
   const sizeBytes = roundDown(wanted, PAGE_BYTES);
   const zonePages = (options.mblockSizeBytes ?? defaultMblockBytes(sizeBytes)) / PAGE_BYTES;
+  const zoneCount = zoneCountOf(sizeBytes, zonePages);
+  if (zoneCount < 1) throw tooSmall(device.path, sizeBytes, zonePages);
   return {
     uuid,
     mediaClass,
@@ -144,8 +162,15 @@ function describe(
     sectorBytes: device.sectorBytes,
     zonePages,
     sizeBytes,
-    zoneCount: zoneCountOf(sizeBytes, zonePages),
+    zoneCount,
   };
+}
+
+export function tooSmall(path: string, sizeBytes: number, zonePages: number): Error {
+  return invalidArgument(
+    `${path}: ${sizeBytes} bytes are too few for mblocks of ${zonePages * PAGE_BYTES} bytes; ` +
+      'take a larger device or smaller mblocks',
+  );
 }
 
 function defaultMblockBytes(sizeBytes: number): number {

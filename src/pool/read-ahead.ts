@@ -13,8 +13,8 @@ const READ_BYTES = MIB;
  *   buffer:  [ carry room | bytes of one read ]
  *
  * Invariants
- * 1. What advance() made available is contiguous in `bytes`, whichever reads it came by: what is left
- *    over of one buffer is copied into the carry room before the bytes of the next.
+ * 1. What advance() made available is contiguous in `bytes`, whichever reads it came by: what is
+ *    left over of one buffer is copied into the carry room before the bytes of the next.
  * 2. It goes forward only, and at most two buffers exist.
  * 3. No buffer is released while a read may still fill it.
  */

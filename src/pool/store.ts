@@ -118,6 +118,8 @@ export class Store implements ReaderContext {
 
   fail(error: MpoolError): void {
     this.#failure ??= error;
+    // Of a change that failed only media knows whether it counts: no space may be given away.
+    for (const media of this.allMedia) media.freeze();
   }
 
   assertOpen(): void {
@@ -152,11 +154,12 @@ export class Store implements ReaderContext {
     );
   }
 
-  /** Index of a committed object. @throws ERR_MPOOL_NOT_FOUND; ERR_MPOOL_UNCOMMITTED */
+  /** Index of a committed object that is not being deleted. @throws ERR_MPOOL_NOT_FOUND; ERR_MPOOL_UNCOMMITTED */
   indexOf(id: bigint): number {
     const { low, high } = halvesOfId(id);
     const index = this.table.find(high, low);
-    if (index >= 0) return index;
+    // One that is being deleted must not be opened any more: its row goes when that is durable.
+    if (index >= 0 && !this.#deleting.has(index)) return index;
     for (const held of this.held) {
       if ('id' in held && held.id === id && 'committed' in held && !held.committed) {
         throw new MpoolError('ERR_MPOOL_UNCOMMITTED', `object ${printObjectId(id)}`);

@@ -19,8 +19,8 @@ import {
  * The four superblock copies of a device (docs/format.md §2).
  *
  * Invariants
- * 1. An update never has all copies under way: 1 and 3 are durable before 0 and 2 are touched. So at
- *    every moment a whole copy of the old or of the new superblock is on media.
+ * 1. An update never has all copies under way: 1 and 3 are durable before 0 and 2 are touched. So
+ *    at every moment a whole copy of the old or of the new superblock is on media.
  * 2. The newest whole copy counts, so the first whole new copy decides the update, and every reader
  *    after that sees it, whichever other copies a crash left behind.
  * 3. A copy that cannot be read, or is of a format unknown here, never makes an older one count
@@ -43,10 +43,10 @@ export interface SuperblockCopy {
 
 /**
  * Why there is no superblock to go on with: the device has none (blank: all places are zeros; none:
- * they hold something else; damaged: there was one), it is of a format unknown here, or the device is
- * smaller than it says.
+ * they hold something else; damaged: there was one), it is of a format unknown here, or the device
+ * is smaller than it says.
  */
-export type SuperblocksProblem = 'blank' | 'none' | 'damaged' | 'version' | 'size';
+type SuperblocksProblem = 'blank' | 'none' | 'damaged' | 'version' | 'size';
 
 export interface SuperblocksFound {
   /** Four by copy number; copies 2 and 3 twice when copies 0 and 1 disagree about the size. */
@@ -92,7 +92,7 @@ export async function peekSuperblock(
  * lowest copy number.
  * @returns the reason instead, when none may be used
  */
-export function chooseSuperblock(
+function chooseSuperblock(
   copies: readonly SuperblockCopy[],
 ): Pick<SuperblocksFound, 'newest' | 'problem' | 'detail'> {
   let newest: Superblock | undefined;
@@ -120,8 +120,9 @@ export function chooseSuperblock(
 }
 
 /**
- * Replaces the superblock of a device, durably, such that a crash leaves the old one or the new one.
- * Copies 1 and 3, flush, copies 0 and 2, flush. The new one counts as soon as one copy is whole.
+ * Replaces the superblock of a device, durably, such that a crash leaves the old one or the new
+ * one. Copies 1 and 3, flush, copies 0 and 2, flush. The new one counts as soon as one copy is
+ * whole.
  * @param superblock with a generation above the one on media, and `deviceUuid` of this device
  * @param options.first also zeroes the rest of the reserved pages: the device held something else
  */
@@ -136,7 +137,8 @@ export async function writeSuperblocks(
 }
 
 /**
- * Brings the copies that differ to the chosen superblock, durably; writes nothing when all are right.
+ * Brings the copies that differ to the chosen superblock, durably; writes nothing when all are
+ * right.
  * @returns the copy numbers written
  */
 export async function repairSuperblocks(device: Device, chosen: Superblock): Promise<number[]> {
@@ -159,12 +161,12 @@ export async function repairSuperblocks(device: Device, chosen: Superblock): Pro
 }
 
 /**
- * Makes a device no part of any pool, durably: all other copies first, then the first sector of copy
- * 0, whose one write decides. Until then copy 0 is whole: the pool is there for us and for libblkid,
- * and the next activation repairs the others. After it there is no copy that could count, and no tool
- * sees half of one. (Copy 0 first would leave a pool that we open but libblkid calls blank.)
- * Of a pool's devices the capacity device goes first: without it there is no pool, and a staging
- * device alone is never taken for one.
+ * Makes a device no part of any pool, durably: all other copies first, then the first sector of
+ * copy 0, whose one write decides. Until then copy 0 is whole: the pool is there for us and for
+ * libblkid, and the next activation repairs the others. After it there is no copy that could count,
+ * and no tool sees half of one. (Copy 0 first would leave a pool that we open but libblkid calls
+ * blank.) Of a pool's devices the capacity device goes first: without it there is no pool, and a
+ * staging device alone is never taken for one.
  */
 export async function eraseSuperblocks(device: Device): Promise<void> {
   const { copies, newest } = await readSuperblocks(device);
@@ -307,7 +309,9 @@ async function zeroReservedPages(device: Device, superblock: Superblock): Promis
   }
 }
 
-/** As Promise.all(), but no write is under way any more when it rejects: the buffer is lent to it. */
+/**
+ * As Promise.all(), but no write is under way any more when it rejects: the buffer is lent to it.
+ */
 async function allSettled(writes: Promise<void>[]): Promise<void> {
   const results = await Promise.allSettled(writes);
   for (const result of results) if (result.status === 'rejected') throw result.reason;

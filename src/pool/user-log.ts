@@ -1,4 +1,4 @@
-import { MpoolError } from '../base/errors.ts';
+import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { halvesOfId, type MlogId, printObjectId } from '../format/object-id.ts';
 import type { ObjectRecord } from '../format/records.ts';
@@ -67,6 +67,7 @@ export class LogAllocation implements Held {
   readonly #logs: readonly { id: MlogId; extent: Extent; role: ObjectRecord['role'] }[];
   readonly #format: () => Promise<void>;
   #state: 'open' | 'committing' | 'committed' | 'aborted' = 'open';
+  #committing: Promise<void> | null = null;
 
   /** @param format writes the logs' headers */
   constructor(
@@ -95,10 +96,16 @@ export class LogAllocation implements Held {
     return (this.#logs[0]!.extent.pageCount - 1) * PAGE_BYTES;
   }
 
+  /** Again, or while it is under way: the same commit. */
   async commit(): Promise<void> {
     if (this.#state === 'committed') return;
     this.#store.assertWritable();
-    if (this.#state !== 'open') throw this.#refusal();
+    if (this.#state === 'aborted') throw this.#refusal();
+    this.#committing ??= this.#commit().finally(() => (this.#committing = null));
+    await this.#committing;
+  }
+
+  async #commit(): Promise<void> {
     this.#state = 'committing';
     try {
       await this.#format();
@@ -122,6 +129,7 @@ export class LogAllocation implements Held {
   }
 
   async release(): Promise<void> {
+    await this.#committing?.catch(() => {});
     if (this.#state === 'open') await this.abort();
   }
 
@@ -134,7 +142,9 @@ export class LogAllocation implements Held {
 /** A header page, and one for frames. */
 const LOG_PAGES_MIN = 2;
 
-/** Text is taken as UTF-8. */
+/** Text is taken as UTF-8. @throws TypeError for what is neither */
 export function recordBytes(record: Uint8Array | string): Uint8Array {
-  return typeof record === 'string' ? Buffer.from(record) : record;
+  if (typeof record === 'string') return Buffer.from(record);
+  if (record instanceof Uint8Array) return record;
+  throw invalidArgument('a record must be a Uint8Array or a string', 'type');
 }

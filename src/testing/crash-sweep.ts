@@ -51,9 +51,7 @@ const POLICIES_PER_CUT = 8;
  * at last after its end; each time with several choices of what survives. Whatever fails names seed,
  * cut and policy.
  */
-export async function sweepCrashes<Context>(
-  sweep: CrashSweep<Context>,
-): Promise<CrashSweepResult> {
+export async function sweepCrashes<Context>(sweep: CrashSweep<Context>): Promise<CrashSweepResult> {
   const prepared = await sweep.prepare();
   const whole = await runUntil(sweep, prepared, Infinity);
   const operations = whole.host.operationCount;

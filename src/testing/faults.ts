@@ -2,8 +2,15 @@ import { constants } from 'node:os';
 import type { Durability } from '../device/device.ts';
 
 export type SimOperation =
-  | 'read' | 'write' | 'flush' | 'discard'
-  | 'create' | 'grow' | 'remove' | 'open' | 'peek';
+  | 'read'
+  | 'write'
+  | 'flush'
+  | 'discard'
+  | 'create'
+  | 'grow'
+  | 'remove'
+  | 'open'
+  | 'peek';
 
 /** What goes wrong with an operation that a rule matches. */
 export type FaultEffect =

@@ -18,7 +18,12 @@ import type { OperationEvent } from './trace.ts';
 
 /** What the power may be cut after, and what counts for cutPowerAfter(). */
 const COUNTED: ReadonlySet<SimOperation> = new Set([
-  'write', 'flush', 'discard', 'create', 'grow', 'remove',
+  'write',
+  'flush',
+  'discard',
+  'create',
+  'grow',
+  'remove',
 ]);
 
 /** Simulated milliseconds: [least, most]. */
@@ -133,7 +138,12 @@ export class Operations {
 
   start(action: Action): void {
     const { info } = action;
-    const flight: Flight = { number: this.nextNumber(), action, fault: undefined, timer: undefined };
+    const flight: Flight = {
+      number: this.nextNumber(),
+      action,
+      fault: undefined,
+      timer: undefined,
+    };
     this.#inFlight.add(flight);
     this.#report(flight, 'submit', null);
     if (this.#powerIsCut) return this.#failLater(flight, powerCut(info));
@@ -148,7 +158,12 @@ export class Operations {
 
   /** An operation that the device refuses at once: it never begins, but completes like any other. */
   refuse(action: Action, error: MpoolError): void {
-    const flight: Flight = { number: this.nextNumber(), action, fault: undefined, timer: undefined };
+    const flight: Flight = {
+      number: this.nextNumber(),
+      action,
+      fault: undefined,
+      timer: undefined,
+    };
     this.#inFlight.add(flight);
     this.#report(flight, 'submit', null);
     this.#failLater(flight, error);

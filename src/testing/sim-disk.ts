@@ -14,7 +14,7 @@ import { assert } from '../base/assert.ts';
 import { SparseBytes } from './sparse-bytes.ts';
 
 /** Storage keeps or loses whole sectors of this size, never less. */
-export const ATOM_BYTES = 512;
+const ATOM_BYTES = 512;
 /** Pieces into which a power cut may tear a long discard: more would only be slow. */
 const DISCARD_PIECES = 256;
 
@@ -122,12 +122,14 @@ export class SimDisk {
 
   /** Makes sectors unreadable (EIO) until they are written again. */
   failSectors(offsetBytes: number, lengthBytes: number): void {
-    for (const atom of atomsOf(offsetBytes, lengthBytes)) this.#badAtoms.add(atom);
+    const end = Math.ceil((offsetBytes + lengthBytes) / ATOM_BYTES);
+    for (let atom = Math.floor(offsetBytes / ATOM_BYTES); atom < end; atom++) {
+      this.#badAtoms.add(atom);
+    }
   }
 
   isReadable(offsetBytes: number, lengthBytes: number): boolean {
-    if (this.#badAtoms.size === 0) return true;
-    return atomsOf(offsetBytes, lengthBytes).every((atom) => !this.#badAtoms.has(atom));
+    return this.#badAtomsIn(offsetBytes, lengthBytes).length === 0;
   }
 
   readStale(offsetBytes: number, into: Uint8Array): void {
@@ -190,7 +192,7 @@ export class SimDisk {
     image.#stable = this.#stable.clone();
     const inFlight = [...this.#inFlight].toSorted((a, b) => a.order - b.order);
     for (const change of [...this.#landed, ...inFlight]) {
-      const keep = change.stable ? () => true : (piece: number) => survives(change, piece);
+      const keep = change.stable ? undefined : (piece: number) => survives(change, piece);
       applyTo(image.#stable, change, keep);
     }
     image.#current = image.#stable.clone();
@@ -209,6 +211,12 @@ export class SimDisk {
     return copy;
   }
 
+  #badAtomsIn(offsetBytes: number, lengthBytes: number): number[] {
+    const first = Math.floor(offsetBytes / ATOM_BYTES);
+    const end = Math.ceil((offsetBytes + lengthBytes) / ATOM_BYTES);
+    return [...this.#badAtoms].filter((atom) => atom >= first && atom < end);
+  }
+
   #sibling(): SimDisk {
     const sectorBytes = this.sectorBytes === 512 ? 512 : 4096;
     const copy = new SimDisk({ sizeBytes: this.#sizeBytes, sectorBytes, kind: this.kind });
@@ -220,12 +228,10 @@ export class SimDisk {
   #apply(change: Change): void {
     const { offsetBytes, lengthBytes } = change;
     if (change.kind === 'write') {
-      for (const atom of this.#badAtoms.size > 0 ? atomsOf(offsetBytes, lengthBytes) : []) {
-        this.#badAtoms.delete(atom);
-      }
+      for (const atom of this.#badAtomsIn(offsetBytes, lengthBytes)) this.#badAtoms.delete(atom);
       this.#previous.copyPages(this.#current, offsetBytes, lengthBytes);
     }
-    applyTo(this.#current, change, () => true);
+    applyTo(this.#current, change, undefined);
     this.#landed.push(change);
     this.#drain();
   }
@@ -234,7 +240,7 @@ export class SimDisk {
     let count = 0;
     for (const change of this.#landed) {
       if (!change.stable) break;
-      applyTo(this.#stable, change, () => true);
+      applyTo(this.#stable, change, undefined);
       count++;
     }
     if (count > 0) this.#landed.splice(0, count);
@@ -251,12 +257,18 @@ export function pieceCountOf(change: { kind: string; lengthBytes: number }): num
   return Math.ceil(change.lengthBytes / pieceBytesOf(change));
 }
 
-/** Applies the pieces of a change that landed and that `keep` keeps, in runs. */
-function applyTo(bytes: SparseBytes, change: Change, keep: (piece: number) => boolean): void {
-  const pieceBytes = pieceBytesOf(change);
-  const count = pieceCountOf(change);
+/** Applies the pieces of a change that landed and that `keep` keeps (undefined: all), in runs. */
+function applyTo(
+  bytes: SparseBytes,
+  change: Change,
+  keep: ((piece: number) => boolean) | undefined,
+): void {
+  const { landedPieces } = change;
+  const isWhole = landedPieces === undefined && keep === undefined;
+  const pieceBytes = isWhole ? change.lengthBytes : pieceBytesOf(change);
+  const count = isWhole ? 1 : pieceCountOf(change);
   const wanted = (piece: number): boolean =>
-    (change.landedPieces === undefined || change.landedPieces(piece)) && keep(piece);
+    landedPieces?.(piece) !== false && keep?.(piece) !== false;
   for (let piece = 0; piece < count;) {
     const first = piece;
     while (piece < count && wanted(piece)) piece++;
@@ -272,10 +284,4 @@ function applyTo(bytes: SparseBytes, change: Change, keep: (piece: number) => bo
       bytes.fill(change.offsetBytes + start, end - start, change.fill);
     }
   }
-}
-
-function atomsOf(offsetBytes: number, lengthBytes: number): number[] {
-  const first = Math.floor(offsetBytes / ATOM_BYTES);
-  const end = Math.ceil((offsetBytes + lengthBytes) / ATOM_BYTES);
-  return Array.from({ length: end - first }, (_, i) => first + i);
 }

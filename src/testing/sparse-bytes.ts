@@ -43,6 +43,9 @@ export class SparseBytes {
 
   /** As they were in `other`. */
   copyPages(other: SparseBytes, offsetBytes: number, lengthBytes: number): void {
+    const known = other.#pages.size + this.#pages.size;
+    if (lengthBytes / PAGE_BYTES > known)
+      return this.#copySparsely(other, offsetBytes, lengthBytes);
     forEachPage(offsetBytes, lengthBytes, (page) => {
       const bytes = other.#pages.get(page);
       if (bytes === undefined) this.#pages.delete(page);
@@ -59,6 +62,14 @@ export class SparseBytes {
     const bytes = old === undefined ? new Uint8Array(PAGE_BYTES) : Uint8Array.from(old);
     bytes.set(part, inPage);
     this.#pages.set(page, bytes);
+  }
+
+  #copySparsely(other: SparseBytes, offsetBytes: number, lengthBytes: number): void {
+    const first = Math.floor(offsetBytes / PAGE_BYTES);
+    const end = Math.ceil((offsetBytes + lengthBytes) / PAGE_BYTES);
+    const inRange = (page: number): boolean => page >= first && page < end;
+    for (const page of this.#pages.keys()) if (inRange(page)) this.#pages.delete(page);
+    for (const [page, bytes] of other.#pages) if (inRange(page)) this.#pages.set(page, bytes);
   }
 
   #clearSparsely(offsetBytes: number, lengthBytes: number): void {

@@ -34,8 +34,15 @@ export class Trace {
   add(event: OperationEvent): void {
     if (this.#keeps) this.#events.push(event);
     const line = [
-      event.phase, event.number, event.op, event.disk, event.offsetBytes, event.lengthBytes,
-      event.durability ?? '', event.checksum, event.error ?? '',
+      event.phase,
+      event.number,
+      event.op,
+      event.disk,
+      event.offsetBytes,
+      event.lengthBytes,
+      event.durability ?? '',
+      event.checksum,
+      event.error ?? '',
     ].join(' ');
     this.#hash = crc32c(Buffer.from(line), this.#hash);
   }

@@ -87,6 +87,21 @@ test('list shows the columns of the original, and what is not optimal', async ()
   assert.match(verbose.err, /^mpool: secret: \/pools\/secret: permission denied \(EACCES\)$/m);
 });
 
+test('copies of a pool are shown one by one, and by path only the one meant', async () => {
+  const [device] = pools[0]!.devices;
+  const copied = { ...pools[0]!, devices: [device!, { ...device!, path: '/dev/null' }] };
+  const two = { ...store, scan: async () => [copied] };
+  assert.equal((await runTool(['list', '-H'], two)).out.split('\n').length, 3);
+  const named = await runTool(['list', '--json', '/dev/null'], {
+    ...two,
+    async open(target) {
+      assert.equal(target, '/dev/null');
+      return fakePool(fakeInfo(copied));
+    },
+  });
+  assert.equal(JSON.parse(named.out).pools.length, 1);
+});
+
 test('list takes names and UUIDs, and fails only when none is found', async () => {
   const some = await runTool(['l', '-Hp', 'nix', 'mp1', pools[0]!.uuid], store);
   assert.equal(some.status, 0);
@@ -161,7 +176,7 @@ test('check gives status 1 and says where, when something is wrong', async () =>
   assert.equal(
     out,
     'error: superblock 0x1101 at /pools/mp1 4096: checksum\n' +
-      'mp1: NOT clean, 1 error; 3 mblock pages; 1.23 s\n',
+      'mp1: NOT clean: 1 error; 3 mblock pages; 1.23 s\n',
   );
 });
 

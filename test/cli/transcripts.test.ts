@@ -60,15 +60,25 @@ function render(steps: readonly Step[], after: string): string {
   return blocks.join('') + after;
 }
 
-/** A call of the tool and nothing else: it needs no process of its own. */
-const PLAIN = /^mpool([A-Za-z0-9 .,_=/-]*)$/;
+/** A call of the tool, `$(cat FILE)` among its words, its output perhaps to a file. */
+const PLAIN = /^mpool((?: +(?:[A-Za-z0-9.,_=/-]+|\$\(cat [a-z]+\)))*)(?: > ([a-z]+))?$/;
 
-/** Standard output, then standard error, then the status unless it is 0. */
-async function here(argv: readonly string[]): Promise<string> {
+/** What needs no shell needs no process of its own either. */
+async function perform(command: string, folder: string): Promise<string> {
+  const match = PLAIN.exec(command);
+  if (match === null) return shell(command, join(folder, 'work'), join(folder, 'bin'));
+  let words = match[1] ?? '';
+  for (const [text, name = ''] of words.matchAll(/\$\(cat ([a-z]+)\)/g)) {
+    words = words.replace(text, await readFile(name, 'utf8'));
+  }
+  const argv = words.split(/\s+/).filter((word) => word !== '');
   const { status, out, err } = await runTool(argv, await loadStore(), { places: ['.'] });
-  return out + err + (status === 0 ? '' : `[status ${status}]\n`);
+  if (match[2] !== undefined) await writeFile(match[2], out);
+  const told = match[2] === undefined ? out + err : err;
+  return told + (status === 0 ? '' : `[status ${status}]\n`);
 }
 
+/** Standard output, then standard error, then the status unless it is 0. */
 async function shell(command: string, folder: string, bin: string): Promise<string> {
   const env: NodeJS.ProcessEnv = { ...process.env, PATH: `${bin}:${process.env['PATH']}` };
   delete env['MPOOL_PATH'];
@@ -83,11 +93,15 @@ async function shell(command: string, folder: string, bin: string): Promise<stri
 
 const MASKED_UUID = 'xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx';
 
-/** What differs from run to run: places, identities, times. Blank lines would end an output. */
+/** What differs from run to run and disk to disk: places, identities, times, frames in a log. Blank lines would end an output. */
 function masked(text: string, folder: string): string {
   return text
     .replaceAll(folder, 'DIR')
     .replace(/(?!0{8}-0{4})[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, MASKED_UUID)
+    .replace(/\b0x[0-9a-f]{4,16}\b/g, (id) => `0x${'i'.repeat(id.length - 2)}`)
+    .replace(/\d+ frames, \d+ records/g, 'N frames, N records')
+    .replace(/\d{4,} records appended before/g, 'N records appended before')
+    .replace(/\d+ bytes left/g, 'N bytes left')
     .replace(/process \d+/g, 'process PID')
     .replace(/\d+\.\d\d s\b/g, 'N s')
     .replace(/"durationMs":[\d.]+/g, '"durationMs":N')
@@ -109,10 +123,7 @@ for (const name of names) {
       const { steps, after } = parse(text);
       const actual: Step[] = [];
       for (const step of steps) {
-        const words = PLAIN.exec(step.command)?.[1]?.split(' ');
-        const output = words
-          ? await here(words.filter((word) => word !== ''))
-          : await shell(step.command, join(folder, 'work'), join(folder, 'bin'));
+        const output = await perform(step.command, folder);
         actual.push({ ...step, expected: masked(output, folder) });
       }
       if (process.env['UPDATE'] === '1') await writeFile(path, render(actual, after));

@@ -1,4 +1,5 @@
-// Goal: the digest covers identity, length and every page; the capacity arithmetic is the largest fit.
+// Goal: the digest covers identity, length and every page; the capacity arithmetic is the largest
+// fit.
 // Method: a vector computed apart from this code, exhaustive arithmetic, every bit flip.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
-// Goal: log headers and frames are as docs/format.md says, and belong to one log, generation and place.
+// Goal: log headers and frames are as docs/format.md says, and belong to one log, generation and
+// place.
 // Method: vectors computed apart from this code, round trips, every bit flip, hostile bytes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -47,7 +47,9 @@ export function superblock(changes: Partial<Superblock> = {}): Superblock {
   };
 }
 
-/** Each copy of `bytes` with one bit changed, in place: the same array every time, set right after. */
+/**
+ * Each copy of `bytes` with one bit changed, in place: the same array every time, set right after.
+ */
 export function* eachBitFlip(bytes: Uint8Array, fromByte = 0, toByte = bytes.length) {
   for (let byte = fromByte; byte < toByte; byte++) {
     for (let bit = 0; bit < 8; bit++) {

@@ -18,7 +18,7 @@ import {
   LogState,
   type LogHeader,
 } from '../../src/format/log-header.ts';
-import { halvesOfId, makeObjectId } from '../../src/format/object-id.ts';
+import { halvesOfId, makeObjectId, type IdHalves } from '../../src/format/object-id.ts';
 import type { LogPlace } from '../../src/pool/log-scan.ts';
 import { SimHost } from '../../src/testing/index.ts';
 import { POOL_UUID } from '../format/samples.ts';
@@ -32,13 +32,14 @@ export interface LogImageOptions {
   generation?: number;
   salt?: number;
   seed?: number;
+  objectId?: IdHalves;
 }
 
 /** A log in memory, then on a simulated disk; keeps the writer's state. */
 export class LogImage {
   readonly bytes: Uint8Array;
   readonly sectorBytes: 512 | 4096;
-  readonly identity = logIdentity(POOL_UUID, LOG_ID);
+  readonly identity: Uint8Array;
   readonly seed: number;
   header: LogHeader;
   /** Where each frame begins. */
@@ -52,13 +53,15 @@ export class LogImage {
   constructor(options: LogImageOptions) {
     this.bytes = new Uint8Array(options.pageCount * 4096);
     this.sectorBytes = options.sectorBytes ?? 512;
+    const objectId = options.objectId ?? LOG_ID;
+    this.identity = logIdentity(POOL_UUID, objectId);
     this.seed = options.seed ?? 1;
     this.header = {
       state: LogState.current,
       sectorBytes: this.sectorBytes,
       generation: options.generation ?? 3,
       salt: options.salt ?? 0x5a17,
-      objectId: LOG_ID,
+      objectId,
       committedBytes: 4096,
     };
   }
@@ -123,9 +126,15 @@ export class LogImage {
     this.durableBytes = this.offsetBytes;
   }
 
+  /** The log as it lies on media. */
+  finish(): Uint8Array {
+    this.bytes.set(encodeLogHeader(this.header, this.identity).subarray(0, 512), 0);
+    return this.bytes;
+  }
+
   /** Puts the log on a disk of a new host. */
   async place(): Promise<{ host: SimHost; place: LogPlace; header: LogHeader }> {
-    this.bytes.set(encodeLogHeader(this.header, this.identity).subarray(0, 512), 0);
+    this.finish();
     const host = new SimHost({ seed: this.seed, keepTrace: false });
     const sizeBytes = FIRST_PAGE * 4096 + this.bytes.length;
     host.addDisk('/dev/sim', { sizeBytes, sectorBytes: this.sectorBytes });
@@ -138,7 +147,7 @@ export class LogImage {
       device,
       extent: { pageAddress: FIRST_PAGE, pageCount: this.bytes.length / 4096 },
       identity: this.identity,
-      objectId: LOG_ID,
+      objectId: this.header.objectId,
       sectorBytes: this.sectorBytes,
     };
     return { host, place, header: this.header };

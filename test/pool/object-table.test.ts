@@ -2,7 +2,7 @@
 // Method: random commands against a Map, a long seeded run over the hash, and the edges by name.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { InvariantError } from '../../src/base/assert.ts';
 import { below, SeededPrng } from '../../src/base/prng.ts';
 import { ObjectTable } from '../../src/pool/object-table.ts';
@@ -41,7 +41,7 @@ function allIds(table: ObjectTable, slot?: number, batchSize?: number): bigint[]
 }
 
 function ascending(ids: Iterable<bigint>): bigint[] {
-  return [...BigUint64Array.from([...ids]).toSorted()];
+  return [...BigUint64Array.from(ids).toSorted()];
 }
 
 interface Row extends ObjectFields {
@@ -50,8 +50,8 @@ interface Row extends ObjectFields {
 }
 
 const u32 = fc.nat(0xffffffff);
-const id = fc.oneof(fc.bigInt(0n, 40n), fc.bigInt(0n, 2n ** 64n - 1n));
-const fields: fc.Arbitrary<ObjectFields> = fc.record({
+const anyId = fc.oneof(fc.bigInt(0n, 40n), fc.bigInt(0n, 2n ** 64n - 1n));
+const anyFields: fc.Arbitrary<ObjectFields> = fc.record({
   mediaClass: fc.nat(1),
   role: fc.nat(2),
   pageAddress: fc.nat(2 ** 48 - 1),
@@ -59,14 +59,14 @@ const fields: fc.Arbitrary<ObjectFields> = fc.record({
   lengthBytes: u32,
   digest: u32,
 });
-const command = fc.oneof(
-  fc.record({ kind: fc.constant('insert' as const), id, fields }),
+const anyCommand = fc.oneof(
+  fc.record({ kind: fc.constant('insert' as const), id: anyId, fields: anyFields }),
   fc.record({ kind: fc.constant('delete' as const), pick: fc.nat() }),
   fc.record({ kind: fc.constant('remove' as const), pick: fc.nat() }),
   fc.record({ kind: fc.constant('ref' as const), pick: fc.nat() }),
   fc.record({ kind: fc.constant('unref' as const), pick: fc.nat() }),
 );
-type Command = typeof command extends fc.Arbitrary<infer T> ? T : never;
+type Command = typeof anyCommand extends fc.Arbitrary<infer T> ? T : never;
 
 /** Rows by id, and those that are deleted but referenced. */
 interface Model {
@@ -133,7 +133,7 @@ function check(table: ObjectTable, { live, deleted }: Model): void {
 
 test('any commands leave the table as a Map says', () => {
   fc.assert(
-    fc.property(fc.array(command, { maxLength: 80 }), (commands) => {
+    fc.property(fc.array(anyCommand, { maxLength: 80 }), (commands) => {
       const table = new ObjectTable();
       const model: Model = { live: new Map(), deleted: new Map() };
       for (const each of commands) {
@@ -154,7 +154,7 @@ test('the hash survives a long life of inserts and removals', (t) => {
   const ids: bigint[] = [];
   for (let i = 0; i < 60_000; i++) {
     // The first 30,000 steps mostly grow, the rest mostly shrink.
-    if (ids.length === 0 || (below(prng, 10) < 7) === i < 30_000) {
+    if (ids.length === 0 || below(prng, 10) < 7 === i < 30_000) {
       const id = (BigInt(i + 1) << 12n) | BigInt(0x100 + below(prng, 4));
       live.set(id, insertId(table, id, { ...FIELDS, digest: i }));
       ids.push(id);

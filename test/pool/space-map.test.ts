@@ -2,7 +2,7 @@
 // Method: random commands against a plain array of pages, checked after each; then the edges by name.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { InvariantError } from '../../src/base/assert.ts';
 import { below, SeededPrng } from '../../src/base/prng.ts';
 import type { Extent } from '../../src/format/extent.ts';
@@ -62,7 +62,7 @@ class Model {
     for (let zone = 0; zone < this.zoneCount; zone++) {
       if (free.has(zone)) continue;
       const marks = this.zone(zone).map((page) => (page === 'free' ? 'f' : '-'));
-      lengths.push(...(marks.join('').match(/f+/g) ?? []).map((run) => run.length));
+      lengths.push(...(marks.join('').match(/f+/g) ?? []).map((marked) => marked.length));
     }
     return lengths;
   }
@@ -74,7 +74,7 @@ class Model {
   longestFreeRun(): number {
     const free = new Set(this.freeZones());
     const marks = Array.from({ length: this.zoneCount }, (_, z) => (free.has(z) ? 'f' : '-'));
-    return Math.max(0, ...(marks.join('').match(/f+/g) ?? []).map((run) => run.length));
+    return Math.max(0, ...(marks.join('').match(/f+/g) ?? []).map((marked) => marked.length));
   }
 
   isFree({ pageAddress, pageCount }: Extent): boolean {
@@ -99,7 +99,10 @@ class Model {
     const before = this.freeZones().length;
     this.pages.fill('free', extent.pageAddress, extent.pageAddress + extent.pageCount);
     const gained = this.freeZones().length - before;
-    this.freeSpare = Math.max(this.freeSpare, Math.min(this.spareTarget(), this.freeSpare + gained));
+    this.freeSpare = Math.max(
+      this.freeSpare,
+      Math.min(this.spareTarget(), this.freeSpare + gained),
+    );
   }
 }
 
@@ -179,7 +182,7 @@ function runPages(command: Command & { kind: 'pages' }, map: SpaceMap, model: Mo
     assert.equal(extent.pageAddress % ZONE, 0);
     return model.take(extent, spare);
   }
-  const tightest = Math.min(...model.partialRuns().filter((run) => run >= pageCount));
+  const tightest = Math.min(...model.partialRuns().filter((length) => length >= pageCount));
   if (extent === undefined) {
     assert.equal(tightest, Infinity);
     return assert.equal(model.available(spare), 0);
@@ -199,14 +202,14 @@ function runPages(command: Command & { kind: 'pages' }, map: SpaceMap, model: Mo
   model.pages.fill('used', extent.pageAddress, extent.pageAddress + pageCount);
 }
 
-const spare = fc.boolean();
-const pageCount = fc.oneof(
+const anySpare = fc.boolean();
+const anyPageCount = fc.oneof(
   fc.integer({ min: 1, max: ZONE - 1 }),
   fc.integer({ min: ZONE, max: 3 * ZONE }),
 );
-const command: fc.Arbitrary<Command> = fc.oneof(
-  fc.record({ kind: fc.constant('zone' as const), spare }),
-  fc.record({ kind: fc.constant('pages' as const), pageCount, spare }),
+const anyCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({ kind: fc.constant('zone' as const), spare: anySpare }),
+  fc.record({ kind: fc.constant('pages' as const), pageCount: anyPageCount, spare: anySpare }),
   fc.record({ kind: fc.constant('free' as const), pick: fc.nat(50) }),
   fc.record({
     kind: fc.constant('mark' as const),
@@ -214,7 +217,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       fc.nat(8 * ZONE),
       fc.nat(8).map((zone) => zone * ZONE),
     ),
-    pageCount: fc.oneof(pageCount, fc.constantFrom(ZONE, 2 * ZONE)),
+    pageCount: fc.oneof(anyPageCount, fc.constantFrom(ZONE, 2 * ZONE)),
   }),
   fc.record({ kind: fc.constant('grow' as const), zones: fc.nat(2), rest: fc.nat(ZONE - 1) }),
   fc.record({ kind: fc.constant('percent' as const), percent: fc.nat(100) }),
@@ -227,30 +230,39 @@ test('any commands leave the map as a plain array of pages says', () => {
     percent: fc.nat(100),
   });
   fc.assert(
-    fc.property(start, fc.array(command, { maxLength: 60 }), ({ zoneCount, rest, percent }, list) => {
-      const sizePages = zoneCount * ZONE + rest;
-      const options = { zoneCount, zonePages: ZONE, sizePages, sparePercent: percent };
-      const map = new SpaceMap(options);
-      const model = new Model(zoneCount, sizePages, percent);
-      check(map, model);
-      for (const each of list) {
-        run(each, map, model);
+    fc.property(
+      start,
+      fc.array(anyCommand, { maxLength: 60 }),
+      ({ zoneCount, rest, percent }, list) => {
+        const sizePages = zoneCount * ZONE + rest;
+        const options = { zoneCount, zonePages: ZONE, sizePages, sparePercent: percent };
+        const map = new SpaceMap(options);
+        const model = new Model(zoneCount, sizePages, percent);
         check(map, model);
-      }
-      // All given back, the map is as a new one of its size.
-      for (const extent of model.owned) map.free(extent);
-      map.setSparePercent(percent);
-      const { zoneCount: zones, sizePages: size } = map;
-      const fresh = new SpaceMap({ ...options, zoneCount: zones, sizePages: size });
-      assert.deepEqual(map.usage(), fresh.usage());
-    }),
+        for (const each of list) {
+          run(each, map, model);
+          check(map, model);
+        }
+        // All given back, the map is as a new one of its size.
+        for (const extent of model.owned) map.free(extent);
+        map.setSparePercent(percent);
+        const { zoneCount: zones, sizePages: size } = map;
+        const fresh = new SpaceMap({ ...options, zoneCount: zones, sizePages: size });
+        assert.deepEqual(map.usage(), fresh.usage());
+      },
+    ),
     { numRuns: 300 },
   );
 });
 
 /** Ten whole zones between zone 0, which has the head, and a tail beyond the zones. */
 function tenZones(sparePercent: number): SpaceMap {
-  return new SpaceMap({ zoneCount: 11, zonePages: ZONE, sizePages: 11 * ZONE + TAIL, sparePercent });
+  return new SpaceMap({
+    zoneCount: 11,
+    zonePages: ZONE,
+    sizePages: 11 * ZONE + TAIL,
+    sparePercent,
+  });
 }
 
 function drain(map: SpaceMap, options: { spare: boolean }): number {
@@ -364,6 +376,6 @@ test('with thousands of zones, none is lost and none given out twice', (t) => {
     if (isSingle || (zone >= 3010 && zone < 3110)) map.free({ pageAddress, pageCount: ZONE });
   }
   assert.equal(map.allocPages(120 * ZONE, { spare: false }), undefined);
-  const run = map.allocPages(100 * ZONE, { spare: false });
-  assert.deepEqual(run, { pageAddress: 3010 * ZONE, pageCount: 100 * ZONE });
+  const found = map.allocPages(100 * ZONE, { spare: false });
+  assert.deepEqual(found, { pageAddress: 3010 * ZONE, pageCount: 100 * ZONE });
 });

@@ -64,7 +64,9 @@ function nth(generation: number, sizeBytes = SIZE): Superblock {
   return superblock({ generation, capacityPath, stagingPath, capacity: descriptor({ sizeBytes }) });
 }
 
-/** After the crash: which generation counts; afterwards all copies agree and nothing needs repair. */
+/**
+ * After the crash: which generation counts; afterwards all copies agree and nothing needs repair.
+ */
 async function recover(image: SimHost): Promise<number> {
   return withDevice(image, async (device) => {
     const found = await readSuperblocks(device);
@@ -83,7 +85,7 @@ async function recover(image: SimHost): Promise<number> {
   });
 }
 
-test('an update is old or new after a power cut at any operation, and new once it resolved', async () => {
+test('an update is old or new after a power cut, and new once it resolved', async () => {
   for (const sectorBytes of [512, 4096] as const) {
     const seen = new Set<number>();
     const result = await sweepCrashes({
@@ -106,7 +108,10 @@ test('an update is old or new after a power cut at any operation, and new once i
       },
     });
     assert.ok(result.cuts > 8, `${result.cuts} cuts`);
-    assert.deepEqual([...seen].toSorted(), [1, 2, 3]);
+    assert.deepEqual(
+      [...seen].toSorted((a, b) => a - b),
+      [1, 2, 3],
+    );
   }
 });
 
@@ -157,7 +162,7 @@ test('growth moves copies 2 and 3, and survives a power cut at any operation', a
       sizes.add(found.newest!.capacity.sizeBytes);
     },
   });
-  assert.deepEqual([...sizes].toSorted(), [2 * SIZE, SIZE].toSorted());
+  assert.deepEqual(sizes, new Set([SIZE, 2 * SIZE]));
 });
 
 test('an erasure leaves a pool whose copy 0 is whole, or none at all', async () => {
@@ -230,7 +235,7 @@ test('any three copies may be lost, by rot or unreadable sectors, and are repair
   }
 });
 
-test('a copy of a newer format, or with unknown features, is never passed over for an older one', async () => {
+test('a copy of a newer format is never passed over for an older one', async () => {
   const newer = (generation: number): Uint8Array => {
     const page = encodeSuperblock(superblock({ generation }), 1);
     viewOf(page).setUint16(56, 3, true);

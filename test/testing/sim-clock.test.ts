@@ -11,12 +11,22 @@ function sleep(clock: SimClock, delayMs: number): Promise<void> {
 test('events run in due order, ties in scheduling order, and time is theirs', async () => {
   const clock = new SimClock({ wallMs: 5000 });
   const seen: [string, number][] = [];
-  for (const [name, delayMs] of [['c', 30], ['a', 10], ['b', 10], ['d', 3_600_000]] as const) {
+  for (const [name, delayMs] of [
+    ['c', 30],
+    ['a', 10],
+    ['b', 10],
+    ['d', 3_600_000],
+  ] as const) {
     clock.after(delayMs, () => seen.push([name, clock.monotonicMs()]));
   }
   const before = Date.now();
   await sleep(clock, 3_600_001);
-  assert.deepEqual(seen, [['a', 10], ['b', 10], ['c', 30], ['d', 3_600_000]]);
+  assert.deepEqual(seen, [
+    ['a', 10],
+    ['b', 10],
+    ['c', 30],
+    ['d', 3_600_000],
+  ]);
   assert.equal(clock.wallMs(), 5000 + 3_600_001);
   assert.ok(Date.now() - before < 10_000, 'an hour passes at once');
 });

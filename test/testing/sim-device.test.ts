@@ -11,6 +11,7 @@ import { discardAsync, flushAsync, readAsync, writeAsync } from '../../src/devic
 import { allSurvive, noneSurvive, randomSurvive, SimHost } from '../../src/testing/index.ts';
 import { DISK, DISK_BYTES, filled, hostWithDisk, openDisk, sectors, writeValue } from './disks.ts';
 
+const closed = (error: unknown): boolean => isMpoolError(error, 'ERR_MPOOL_CLOSED');
 const inval = (error: unknown): boolean =>
   isMpoolError(error, 'ERR_MPOOL_IO') && error.errnoName === 'EINVAL';
 
@@ -20,7 +21,10 @@ test('what is written is read; what is not is zero', async () => {
   await writeValue(device, 4096 + 512, 1024, 7);
   const buffer = device.allocate(4096);
   await readAsync(device, 4096, buffer);
-  assert.deepEqual([buffer[0], buffer[511], buffer[512], buffer[1535], buffer[1536]], [0, 0, 7, 7, 0]);
+  assert.deepEqual(
+    [buffer[0], buffer[511], buffer[512], buffer[1535], buffer[1536]],
+    [0, 0, 7, 7, 0],
+  );
   await device.close();
 });
 
@@ -89,7 +93,10 @@ test('a discard leaves anything in its range, and all around it alone', async ()
     assert.deepEqual([found[0], found[1], found[6], found[7]], [9, 9, 9, 9]);
     kinds.add(found[2]!);
   }
-  assert.deepEqual([...kinds].toSorted((a, b) => a - b), [0, 9, 0xdd]);
+  assert.deepEqual(
+    [...kinds].toSorted((a, b) => a - b),
+    [0, 9, 0xdd],
+  );
   const host = hostWithDisk({ discardLeaves: 'zeros' });
   const device = await openDisk(host);
   await writeValue(device, 0, 4096, 9);
@@ -167,7 +174,6 @@ test('a device opened to read writes nothing; a closed one does nothing', async 
   await readAsync(device, 0, device.allocate(512));
   await device.close();
   await device.close();
-  const closed = (error: unknown): boolean => isMpoolError(error, 'ERR_MPOOL_CLOSED');
   await assert.rejects(readAsync(device, 0, device.allocate(512)), closed);
   await assert.rejects(device.refreshSize(), closed);
   assert.equal(host.operationCount, 0);
@@ -217,7 +223,10 @@ async function randomHistory(seed: number): Promise<void> {
   const image = host.crash({ survivors: randomSurvive(seed) });
   sectors(image, 0, AREA_SECTORS).forEach((value, i) => {
     const allowed = possible[i]!.map((v) => v % 1000);
-    assert.ok(allowed.includes(value), `seed ${seed}: sector ${i} is ${value}, of ${allowed}`);
+    assert.ok(
+      allowed.includes(value),
+      `seed ${seed}: sector ${i} is ${value}, of ${allowed.join()}`,
+    );
   });
 
   async function randomWrite(value: number): Promise<void> {
@@ -231,7 +240,13 @@ async function randomHistory(seed: number): Promise<void> {
       busy.add(sector);
       possible[sector]!.push(1000 + value);
     }
-    await writeValue(device, first * 512, range.length * 512, value, durable ? 'durable' : 'volatile');
+    await writeValue(
+      device,
+      first * 512,
+      range.length * 512,
+      value,
+      durable ? 'durable' : 'volatile',
+    );
     for (const sector of range) {
       busy.delete(sector);
       const values = possible[sector]!;

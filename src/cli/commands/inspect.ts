@@ -39,7 +39,7 @@ export const check = command({
       const counted = Object.entries(report.counts)
         .map(([name, count]) => `${String(count)} ${words(name)}`)
         .join(', ');
-      const state = report.clean ? 'clean' : `NOT clean, ${countErrors(report.findings)}`;
+      const state = report.clean ? 'clean' : `NOT clean: ${countFindings(report.findings)}`;
       const seconds = (report.durationMs / 1000).toFixed(2);
       await context.out.write(`${target}: ${state}; ${counted}; ${seconds} s\n`);
     }
@@ -55,9 +55,15 @@ function findingLine(finding: CheckFinding): string {
   return `${severity}: ${structure}${object} at ${place}: ${message}`;
 }
 
-function countErrors(findings: readonly CheckFinding[]): string {
-  const count = findings.filter(({ severity }) => severity === 'error').length;
-  return count === 1 ? '1 error' : `${count} errors`;
+/** '1 error, 2 warnings'. */
+function countFindings(findings: readonly CheckFinding[]): string {
+  return (['error', 'warning'] as const)
+    .map((severity) => {
+      const count = findings.filter((finding) => finding.severity === severity).length;
+      return count === 0 ? '' : `${count} ${severity}${count === 1 ? '' : 's'}`;
+    })
+    .filter((text) => text !== '')
+    .join(', ');
 }
 
 /** 'mblock pages' of 'mblockPages'. */

@@ -5,7 +5,7 @@ import { jsonDocument } from '../json.ts';
 import { pathExists } from '../system.ts';
 import { toYaml } from '../yaml.ts';
 import { MpoolError } from '../../base/errors.ts';
-import { sizeFormatter } from './common.ts';
+import { separateCopies, sizeFormatter } from './common.ts';
 
 export const scan = command({
   name: 'scan',
@@ -28,8 +28,7 @@ export const scan = command({
     const store = await context.store();
     const here = call.words.length > 0;
     const places = here ? call.words : context.places;
-    const pools = await store.scan({ places, blockDevices: !here });
-    pools.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.uuid < b.uuid ? -1 : 1));
+    const pools = separateCopies(await store.scan({ places, blockDevices: !here }));
     if (call.options.has('json')) {
       await context.out.write(jsonDocument('scan', { pools }));
     } else if (call.options.has('yaml')) {
