@@ -6,22 +6,18 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, open as openFile, opendir, rm } from 'node:fs/promises';
+import { mkdir, opendir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { allocateBuffer, create, type Mblock, type MblockId, open, type Pool } from '../src/index.ts';
+import { create, type MblockId, open, type Pool } from '../src/index.ts';
+import { type Entry, Packer } from './packer.ts';
 
 const MIB = 2 ** 20;
 const poolFile = process.argv[2] ?? join('build', 'demo', 'demo.mpool');
 const wantedBytes = Number(process.argv[3] ?? 400) * MIB;
+/** Smaller files would make the manifest longer than a root MDC is meant for. */
+const SMALLEST_BYTES = 16 * 1024;
 /** Where any machine that runs this has files: the Node installation first. */
 const places = [dirname(dirname(process.execPath)), '/usr/lib', '/usr/share', '/usr/bin'];
-
-/** One record of the manifest: where the bytes of a file are. */
-interface Entry {
-  path: string;
-  sha256: string;
-  pieces: { mblock: string; offsetBytes: number; lengthBytes: number }[];
-}
 
 await mkdir(dirname(poolFile), { recursive: true });
 await rm(poolFile, { force: true });
@@ -41,10 +37,16 @@ pool = reopened.result;
 say('reopened', `${pool.stats().objectCount} objects in ${reopened.ms.toFixed(1)} ms`);
 
 const verified = await timed(() => verify(pool));
-say('verified', rate(`${verified.result.count} files, SHA-256 equal`, verified.result.bytes, verified.ms));
+say(
+  'verified',
+  rate(`${verified.result.count} files, SHA-256 equal`, verified.result.bytes, verified.ms),
+);
 
 const kept = await deleteSome(pool);
-say('deleted', `${kept.deletedMblocks} mblocks; ${kept.entries} files are left in the compacted manifest`);
+say(
+  'deleted',
+  `${kept.deletedMblocks} mblocks; ${kept.entries} files are left in the compacted manifest`,
+);
 say('verified', `${(await verify(pool)).count} files again`);
 const usage = await pool.usage();
 say('usage', `${mib(usage.usedBytes)} used, ${mib(usage.freeUsableBytes)} free`);
@@ -73,81 +75,28 @@ async function storeFiles(target: Pool): Promise<Entry[]> {
   return entries;
 }
 
-/** Fills mblocks with whatever is added, through one buffer that needs no copy on its way to the device. */
-class Packer {
-  totalBytes = 0;
-  readonly #pool: Pool;
-  readonly #full: Mblock[] = [];
-  #mblock: Mblock | null = null;
-  #buffers = [allocateBuffer(MIB), allocateBuffer(MIB)];
-  #filled = 0;
-  #flushed = 0;
-  #writing: Promise<void> = Promise.resolve();
-
-  constructor(target: Pool) {
-    this.#pool = target;
-  }
-
-  async add(path: string): Promise<Entry> {
-    const hash = createHash('sha256');
-    const pieces: Entry['pieces'] = [];
-    await using file = await openFile(path);
-    for (;;) {
-      this.#mblock ??= await this.#pool.mblocks.alloc();
-      const buffer = this.#buffers[0]!;
-      const room = Math.min(buffer.length, this.#mblock.capacityBytes - this.#flushed) - this.#filled;
-      const { bytesRead } = await file.read(buffer, this.#filled, room);
-      if (bytesRead === 0) return { path, sha256: hash.digest('hex'), pieces };
-      hash.update(buffer.subarray(this.#filled, this.#filled + bytesRead));
-      const mblock = `0x${this.#mblock.id.toString(16)}`;
-      const offsetBytes = this.#flushed + this.#filled;
-      const last = pieces.at(-1);
-      if (last?.mblock === mblock) last.lengthBytes += bytesRead;
-      else pieces.push({ mblock, offsetBytes, lengthBytes: bytesRead });
-      this.#filled += bytesRead;
-      this.totalBytes += bytesRead;
-      if (bytesRead === room) await this.#flush();
-    }
-  }
-
-  async finish(): Promise<Mblock[]> {
-    await this.#flush();
-    await this.#writing;
-    if (this.#mblock !== null) this.#full.push(this.#mblock);
-    return this.#full;
-  }
-
-  /** Hands the filled buffer over; the other one is filled meanwhile. */
-  async #flush(): Promise<void> {
-    const mblock = this.#mblock;
-    if (mblock === null || this.#filled === 0) return;
-    await this.#writing;
-    this.#writing = mblock.write(this.#buffers[0]!.subarray(0, this.#filled));
-    this.#buffers.reverse();
-    this.#flushed += this.#filled;
-    this.#filled = 0;
-    if (this.#flushed < mblock.capacityBytes) return;
-    this.#full.push(mblock);
-    this.#mblock = null;
-    this.#flushed = 0;
-  }
-}
-
+/** Several files at a time: a device has its full speed only with reads in flight. */
 async function verify(target: Pool): Promise<{ count: number; bytes: number }> {
   await using root = await target.mdcs.root();
-  let count = 0;
-  let bytes = 0;
-  for await (const record of root.records()) {
-    const entry = JSON.parse(Buffer.from(record).toString()) as Entry;
-    const hash = createHash('sha256');
-    for (const { mblock, offsetBytes, lengthBytes } of entry.pieces) {
-      hash.update(await target.mblocks.read(BigInt(mblock) as MblockId, offsetBytes, lengthBytes));
-      bytes += lengthBytes;
+  const records = root.records()[Symbol.asyncIterator]();
+  const total = { count: 0, bytes: 0 };
+  const worker = async (): Promise<void> => {
+    for (let next = await records.next(); next.done !== true; next = await records.next()) {
+      const entry = JSON.parse(Buffer.from(next.value).toString()) as Entry;
+      const hash = createHash('sha256');
+      for (const { mblock, offsetBytes, lengthBytes } of entry.pieces) {
+        hash.update(
+          await target.mblocks.read(BigInt(mblock) as MblockId, offsetBytes, lengthBytes),
+        );
+        total.bytes += lengthBytes;
+      }
+      if (hash.digest('hex') !== entry.sha256)
+        throw new Error(`${entry.path} reads back otherwise`);
+      total.count += 1;
     }
-    if (hash.digest('hex') !== entry.sha256) throw new Error(`${entry.path} reads back otherwise`);
-    count += 1;
-  }
-  return { count, bytes };
+  };
+  await Promise.all(Array.from({ length: 8 }, worker));
+  return total;
 }
 
 /** Deletes every third mblock: first the manifest forgets their files, in one step, then they go. */
@@ -172,7 +121,7 @@ async function* filesOf(roots: string[]): AsyncGenerator<string> {
     if (entries === undefined) continue;
     for await (const entry of entries) {
       const path = join(root, entry.name);
-      if (entry.isFile()) yield path;
+      if (entry.isFile() && (await stat(path)).size >= SMALLEST_BYTES) yield path;
       else if (entry.isDirectory()) yield* filesOf([path]);
     }
   }
@@ -184,7 +133,9 @@ async function timed<T>(work: () => Promise<T>): Promise<{ result: T; ms: number
 }
 
 function bytesOf(entries: Entry[]): number {
-  return entries.flatMap(({ pieces }) => pieces).reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  return entries
+    .flatMap(({ pieces }) => pieces)
+    .reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
 }
 
 function mib(bytes: number): string {

@@ -162,7 +162,7 @@ napi_value ring_enter_js(napi_env env, napi_callback_info info) {
   uint32_t count = in.u32(1);
   if (!in.valid || reactor == nullptr) return invalid(env);
   int result = ring_enter(&reactor->ring, count);
-  if (ring_unread(&reactor->ring) > 0) set_referenced(reactor, true);
+  set_referenced(reactor, ring_unread(&reactor->ring) > 0);
   return number(env, result);
 }
 

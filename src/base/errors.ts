@@ -61,8 +61,8 @@ export class MpoolError extends Error {
   readonly code: ErrorCode;
   /** Negative, as in Node's own system errors: -28 for ENOSPC. */
   readonly errno: number;
-  readonly syscall?: string;
-  readonly path?: string;
+  declare readonly syscall?: string;
+  declare readonly path?: string;
 
   constructor(code: ErrorCode, detail?: string, details: ErrorDetails = {}) {
     const meaning = TABLE[code][1];

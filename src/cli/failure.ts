@@ -25,6 +25,11 @@ export function describeFailure(error: unknown, what: string): Failure {
   }
   if (isMpoolError(error)) {
     const meaning = errorTable().find(([code]) => code === error.code)?.[2];
+    if (error.code === 'ERR_MPOOL_NOT_BLANK' && meaning !== undefined) {
+      // Here it is the switch that forces, not an option called so.
+      const text = error.message.replace(meaning, '-f overwrites it');
+      return { text: `${text} (${errnoName(error.errno)})`, status: EXIT_OPERATING };
+    }
     const message = error.message === meaning ? prefixed(what, error.message) : error.message;
     return { text: `${message} (${errnoName(error.errno)})`, status: EXIT_OPERATING };
   }

@@ -27,11 +27,13 @@ export interface Store {
     target: string,
     options?: { searchPlaces?: readonly string[] },
   ): AsyncIterable<DumpedStructure>;
-  diagnose(): Promise<object>;
+  diagnose(): Promise<EngineReport>;
 }
 
 interface CheckReport {
   findings: CheckFinding[];
+  /** How many findings of a structure are beyond those listed. */
+  omitted: object;
   counts: object;
   durationMs: number;
   clean: boolean;
@@ -50,6 +52,18 @@ export interface DumpedStructure {
   device: string;
   offsetBytes: number;
   fields: Record<string, string | number>;
+}
+
+export interface EngineReport {
+  engine: string;
+  rungs: { name: string; usable: boolean; inUse: boolean; reason?: string; advice?: string }[];
+  kernel: string;
+  node: string;
+  hugePages: { mode: string; usable: boolean };
+  /** null: no limit. */
+  memlockBytes: number | null;
+  threadCount: number;
+  advice: string[];
 }
 
 /** Loads the library, and with it the addon. */

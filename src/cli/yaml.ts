@@ -1,5 +1,5 @@
 /** What the tool writes as YAML: trees of maps and lists whose leaves are plain values. */
-export type YamlValue = string | number | boolean | null | readonly YamlValue[] | YamlMap;
+type YamlValue = string | number | boolean | null | readonly YamlValue[] | YamlMap;
 export interface YamlMap {
   readonly [key: string]: YamlValue | undefined;
 }

@@ -3,16 +3,11 @@ import type { BigIntStats } from 'node:fs';
 import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { MpoolError } from '../base/errors.ts';
 import { binding, LOCK_EXCLUSIVE, LOCK_SHARED } from '../native/binding.ts';
 import { ioError } from './io-error.ts';
 
 const { errno: E } = constants;
-const fstatBig = promisify(fstat) as unknown as (
-  fd: number,
-  options: { bigint: true },
-) => Promise<BigIntStats>;
 /** udev takes the lock of a block device for an instant whenever a writer closes it. */
 const RETRY_MS = [10, 30, 60, 100];
 
@@ -29,8 +24,14 @@ export async function claim(fd: number, path: string, access: 'read' | 'write'):
     if (result !== -E.EAGAIN) throw ioError(result, 'flock', path);
     if (waitMs > 0) await sleep(waitMs);
   }
-  const stats = await fstatBig(fd, { bigint: true });
+  const stats = await statBig(fd);
   throw busy(path, lockHolder(stats) ?? 'by another process');
+}
+
+function statBig(fd: number): Promise<BigIntStats> {
+  return new Promise((resolve, reject) => {
+    fstat(fd, { bigint: true }, (error, stats) => (error ? reject(error) : resolve(stats)));
+  });
 }
 
 /** The error of a block device that the kernel refuses to open exclusively. */

@@ -27,10 +27,20 @@ export function ioError(errno: number, syscall: string, path: string, note = '')
   );
 }
 
+/** The negative errno of an error of node:fs; 0 when it has none. */
+export function systemErrno(error: unknown): number {
+  if (typeof error !== 'object' || error === null || !('errno' in error)) return 0;
+  return typeof error.errno === 'number' ? error.errno : 0;
+}
+
 /** Turns an error of node:fs on a path into ours. */
 export function pathError(error: unknown, path: string): MpoolError {
   if (error instanceof MpoolError) return error;
-  const { errno = -E.EIO, syscall = 'open' } = error as NodeJS.ErrnoException;
+  const errno = systemErrno(error) || -E.EIO;
+  const syscall =
+    error instanceof Error && 'syscall' in error && typeof error.syscall === 'string'
+      ? error.syscall
+      : 'open';
   const code = PATH_CODES[-errno] ?? 'ERR_MPOOL_IO';
   const detail = code === 'ERR_MPOOL_IO' ? `${path}: ${syscall}: ${errnoName(errno)}` : path;
   return new MpoolError(code, detail, { errno, syscall, path, cause: error });

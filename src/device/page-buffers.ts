@@ -43,7 +43,7 @@ export interface BufferStats {
 }
 
 export class PageBuffers {
-  readonly #slabs = new Map<ArrayBuffer, Slab>();
+  readonly #slabs = new Map<ArrayBufferLike, Slab>();
   /** Slabs that have a free block, by block size. */
   readonly #open = new Map<number, Slab[]>();
   #mappedBytes = 0;
@@ -77,7 +77,7 @@ export class PageBuffers {
 
   /** Gives memory of allocate() back. */
   release(view: Uint8Array): void {
-    const slab = this.#slabs.get(view.buffer as ArrayBuffer);
+    const slab = this.#slabs.get(view.buffer);
     if (slab === undefined) {
       // Detached while it was out: invariant 5 leaves it to whoever has it.
       if (view.buffer.byteLength === 0) return;
@@ -96,7 +96,7 @@ export class PageBuffers {
   addressOf(view: Uint8Array): number | undefined {
     const { buffer } = view;
     if (buffer !== this.#lastBuffer) {
-      const slab = this.#slabs.get(buffer as ArrayBuffer);
+      const slab = this.#slabs.get(buffer);
       if (slab === undefined) return undefined;
       this.#lastBuffer = buffer;
       this.#lastAddress = slab.address;

@@ -210,8 +210,14 @@ export class RingEngine implements IoEngine {
       this.#reading = false;
       this.#drainBacklog();
       this.#enter();
-      if (this.#cqHead !== Atomics.load(words, this.#cqTailAt)) setImmediate(() => this.#read());
+      if (this.#cqHead !== Atomics.load(words, this.#cqTailAt)) setImmediate(() => this.#readOn());
     }
+  }
+
+  /** What the ring did not call for: entering nothing lets it see whether the loop is still needed. */
+  #readOn(): void {
+    this.#read();
+    binding.ringEnter(this.#ring, 0);
   }
 
   #drainBacklog(): void {

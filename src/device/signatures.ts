@@ -1,13 +1,13 @@
 /**
  * How media say what they hold: magic bytes at known places, all within a mebibyte of either end. The
  * places and values are those that the makers of each format document and that wipefs(8) and file(1)
- * go by. Rows are tried in order: what spans devices before what lies within one, file systems before
- * partition tables, because boot sectors of file systems look like partition tables and not the
- * other way round.
+ * go by. Rows are tried in order: what makes other devices of a device before file systems; these before
+ * partition tables, because boot sectors of file systems look like partition tables and not the other
+ * way round; and second copies last, because a later owner of the device may have left them standing.
  */
 import { equalBytes, viewOf } from '../base/bytes.ts';
 import { crc32c } from '../base/crc32c.ts';
-import { isPowerOfTwo, KIB } from '../base/units.ts';
+import { isPowerOfTwo, KIB, roundDown } from '../base/units.ts';
 
 export interface Signature {
   /** For people, with its article. */
@@ -32,29 +32,18 @@ export interface MediaEnds {
 }
 
 const ZFS_LABEL_BYTES = 256 * KIB;
-const ZFS_LABELS = [0, ZFS_LABEL_BYTES, -2 * ZFS_LABEL_BYTES, -ZFS_LABEL_BYTES];
-/** The second half of each label is a ring of uberblocks, of at least 1 KiB each. */
-const ZFS_UBERBLOCKS = ZFS_LABELS.flatMap((label) => steps(label + 128 * KIB, KIB, 128));
-/** Volume recognition descriptors begin at 32 KiB, at sectors of 2048 or 4096 bytes. */
+/** Volume recognition descriptors begin at 32 KiB, in sectors of 2048 or 4096 bytes. */
 const UDF_DESCRIPTORS = steps(32 * KIB + 1, 2048, 32);
 const SWAP_PAGES = [4, 8, 16, 32, 64].map((kib) => kib * KIB - 10);
-const LUKS2_COPIES = steps(4, 1, 6)
-  .map((power) => 2 ** power * KIB * 1)
-  .concat(512 * KIB);
+const LUKS2_COPIES = [16, 32, 64, 128, 256, 512].map((kib) => kib * KIB);
+const MPOOL_COPIES = [64 * KIB, -64 * KIB, -4 * KIB, 8 * KIB];
+const MPOOL_MAGIC = ascii('mpoolDev');
 
 export const SIGNATURES: readonly Signature[] = [
-  // Superblocks of the format 2: both ends; the second copy of the format 1 is at 8 KiB.
-  {
-    what: 'an mpool',
-    offsetsBytes: [0, 64 * KIB, -64 * KIB, -4 * KIB, 8 * KIB],
-    endAlignBytes: 4 * KIB,
-    magic: ascii('mpoolDev'),
-    judge: mpool,
-  },
+  { what: 'an mpool', offsetsBytes: [0], magic: MPOOL_MAGIC, judge: mpool },
 
   // What takes devices and makes others of them.
   { what: 'a LUKS volume', offsetsBytes: [0], magic: ascii('LUKS\xba\xbe'), judge: luks },
-  { what: 'a LUKS2 volume', offsetsBytes: LUKS2_COPIES, magic: ascii('SKUL\xba\xbe') },
   { what: 'a BitLocker volume', offsetsBytes: [3], magic: ascii('-FVE-FS-') },
   {
     what: 'an LVM2 physical volume',
@@ -62,10 +51,11 @@ export const SIGNATURES: readonly Signature[] = [
     magic: ascii('LABELONE'),
     judge: (media, at) => when(textAt(media, at + 24, 8) === 'LVM2 001', 'an LVM2 physical volume'),
   },
-  raid(1, [0], 'a Linux RAID member (1.1)'),
-  raid(1, [4 * KIB], 'a Linux RAID member (1.2)'),
-  raid(1, [-8 * KIB], 'a Linux RAID member (1.0)', 4 * KIB),
-  raid(0, [-64 * KIB], 'a Linux RAID member (0.90)', 64 * KIB),
+  raid('1.1', 0),
+  raid('1.2', 4 * KIB),
+  raid('1.0', -8 * KIB),
+  raid('0.90', -64 * KIB),
+  raid('0.90', -64 * KIB, 'a92b4efc'),
   { what: 'an Intel RAID member', offsetsBytes: [-1024], magic: ascii('Intel Raid ISM Cfg Sig. ') },
   { what: 'a DDF RAID member', offsetsBytes: [-512], magic: hex('de11de11') },
   ...['8374026b', '8374026c', '8374026d'].map((magic) => ({
@@ -87,23 +77,12 @@ export const SIGNATURES: readonly Signature[] = [
     judge: bcache,
   },
   { what: 'a VDO volume', offsetsBytes: [0], magic: ascii('dmvdo001') },
-  {
-    what: 'a ZFS pool member',
-    offsetsBytes: ZFS_UBERBLOCKS,
-    endAlignBytes: ZFS_LABEL_BYTES,
-    magic: hex('0cb1ba0000000000'),
-  },
-  {
-    what: 'a ZFS pool member',
-    offsetsBytes: ZFS_UBERBLOCKS,
-    endAlignBytes: ZFS_LABEL_BYTES,
-    magic: hex('0000000000bab10c'),
-  },
+  ...zfs([0, ZFS_LABEL_BYTES]),
 
   // File systems with long magics.
   { what: 'an XFS filesystem', offsetsBytes: [0], magic: ascii('XFSB') },
   { what: 'a btrfs filesystem', offsetsBytes: [64 * KIB + 64], magic: ascii('_BHRfS_M') },
-  { what: 'an F2FS filesystem', offsetsBytes: [1024, 5120], magic: hex('1020f5f2') },
+  { what: 'an F2FS filesystem', offsetsBytes: [1024], magic: hex('1020f5f2') },
   { what: 'an EROFS filesystem', offsetsBytes: [1024], magic: hex('e2e1f5e0') },
   { what: 'an exFAT filesystem', offsetsBytes: [3], magic: ascii('EXFAT   ') },
   { what: 'an NTFS filesystem', offsetsBytes: [3], magic: ascii('NTFS    ') },
@@ -117,11 +96,11 @@ export const SIGNATURES: readonly Signature[] = [
   { what: 'a GFS2 filesystem', offsetsBytes: [64 * KIB], magic: hex('01161970'), judge: gfs },
   {
     what: 'a ReiserFS filesystem',
-    offsetsBytes: [64 * KIB + 52, 8 * KIB + 52],
+    offsetsBytes: [64 * KIB + 52, 8 * KIB + 52, 8 * KIB + 20],
     magic: ascii('ReIsEr'),
   },
   { what: 'a Reiser4 filesystem', offsetsBytes: [64 * KIB], magic: ascii('ReIsEr4') },
-  { what: 'a JFS filesystem', offsetsBytes: [32 * KIB, 60 * KIB], magic: ascii('JFS1') },
+  { what: 'a JFS filesystem', offsetsBytes: [32 * KIB], magic: ascii('JFS1') },
   { what: 'a squashfs filesystem', offsetsBytes: [0], magic: ascii('hsqs') },
   { what: 'a squashfs filesystem', offsetsBytes: [0], magic: ascii('sqsh') },
   { what: 'a cramfs filesystem', offsetsBytes: [0, 512], magic: hex('453dcd28') },
@@ -135,13 +114,7 @@ export const SIGNATURES: readonly Signature[] = [
   { what: 'an ext filesystem', offsetsBytes: [1080], magic: hex('53ef'), judge: ext },
   { what: 'an HFS+ filesystem', offsetsBytes: [1024], magic: hex('482b0004') },
   { what: 'an HFS+ filesystem', offsetsBytes: [1024], magic: hex('48580005') },
-  {
-    what: 'a NILFS2 filesystem',
-    offsetsBytes: [1030, 6 - 4 * KIB],
-    endAlignBytes: 4 * KIB,
-    magic: hex('3434'),
-    judge: (media, at) => when(u32(media, at - 6) === 2, 'a NILFS2 filesystem'),
-  },
+  nilfs2(1030),
   ...['7f13', '8f13', '6824', '7824'].flatMap((magic) => [
     minix(1040, magic, true),
     minix(1040, reversed(magic), false),
@@ -157,31 +130,48 @@ export const SIGNATURES: readonly Signature[] = [
   // Boot sectors and partition tables.
   { what: 'a FAT filesystem', offsetsBytes: [510], magic: hex('55aa'), judge: fat },
   { what: 'a GPT partition table', offsetsBytes: [512, 4 * KIB], magic: ascii('EFI PART') },
-  {
-    what: 'a GPT partition table (its backup)',
-    offsetsBytes: [-512],
-    magic: ascii('EFI PART'),
-  },
-  {
-    what: 'a GPT partition table (its backup)',
-    offsetsBytes: [-4 * KIB],
-    endAlignBytes: 4 * KIB,
-    magic: ascii('EFI PART'),
-  },
   { what: 'an MBR partition table', offsetsBytes: [510], magic: hex('55aa'), judge: mbr },
+
+  // Second copies: what is left where the first was overwritten.
+  {
+    what: 'an mpool',
+    offsetsBytes: MPOOL_COPIES,
+    endAlignBytes: 4 * KIB,
+    magic: MPOOL_MAGIC,
+    judge: mpool,
+  },
+  { what: 'a LUKS2 volume', offsetsBytes: LUKS2_COPIES, magic: ascii('SKUL\xba\xbe') },
+  ...zfs([-2 * ZFS_LABEL_BYTES, -ZFS_LABEL_BYTES]),
+  { what: 'an F2FS filesystem', offsetsBytes: [5 * KIB], magic: hex('1020f5f2') },
+  { what: 'a JFS filesystem', offsetsBytes: [60 * KIB], magic: ascii('JFS1') },
+  nilfs2(6 - 4 * KIB),
+  ...[512, 4 * KIB].map((sectorBytes) => ({
+    what: 'a GPT partition table (its backup)',
+    offsetsBytes: [-sectorBytes],
+    endAlignBytes: sectorBytes,
+    magic: ascii('EFI PART'),
+  })),
 ];
 
+/** The name, of another copy when this one is damaged. */
+function mpool(media: MediaEnds, at: number): string {
+  for (const copy of [at, ...MPOOL_COPIES]) {
+    const place = placeOf(copy, 4 * KIB, media);
+    const name = mpoolName(media.bytesAt(place, 66));
+    if (name !== undefined) return `the mpool ${name}`;
+  }
+  return 'a damaged mpool';
+}
+
 /** The first 62 bytes are the same in all formats, and have a checksum of their own. */
-function mpool(media: MediaEnds, at: number): string | undefined {
-  const head = media.bytesAt(at, 66);
-  if (head === undefined) return undefined;
+function mpoolName(head: Uint8Array | undefined): string | undefined {
+  if (head === undefined || !equalBytes(head.subarray(0, 8), MPOOL_MAGIC)) return undefined;
   const view = viewOf(head);
-  const end = head.indexOf(0, 8);
-  const name = latin1(head.subarray(8, end < 0 || end > 40 ? 40 : end));
-  // A name made of anything else would reach a terminal unread.
-  const sound = view.getUint32(62, true) === crc32c(head.subarray(0, 62));
-  if (!sound || !/^[\w.-]{1,31}$/.test(name)) return 'a damaged mpool';
-  return `the mpool "${name}" (format ${view.getUint16(56, true)})`;
+  if (view.getUint32(62, true) !== crc32c(head.subarray(0, 62))) return undefined;
+  const name = latin1(head.subarray(8, 40)).replace(/\0.*$/s, '');
+  // Anything else must not reach a terminal.
+  if (!/^[A-Za-z0-9._-]+$/.test(name)) return undefined;
+  return `"${name}" (format ${view.getUint16(56, true)})`;
 }
 
 function luks(media: MediaEnds, at: number): string | undefined {
@@ -190,13 +180,36 @@ function luks(media: MediaEnds, at: number): string | undefined {
 }
 
 /** The major version stands behind the magic; 0.90 is written in the order of its machine. */
-function raid(major: 0 | 1, offsets: number[], what: string, endAlignBytes = 512): Signature {
+function raid(version: string, offsetBytes: number, magic = 'fc4e2ba9'): Signature {
+  const what = `a Linux RAID member (${version})`;
   return {
     what,
-    offsetsBytes: offsets,
-    endAlignBytes,
-    magic: hex('fc4e2ba9'),
-    judge: (media, at) => when(u32(media, at + 4) === major, what),
+    offsetsBytes: [offsetBytes],
+    endAlignBytes: version === '0.90' ? 64 * KIB : 4 * KIB,
+    magic: hex(magic),
+    judge: (media, at) => when(u32(media, at + 4) === Number(version[0]), what),
+  };
+}
+
+/** Labels of 256 KiB, whose second half is a ring of uberblocks of at least 1 KiB each. */
+function zfs(labels: number[]): Signature[] {
+  const offsetsBytes = labels.flatMap((label) => steps(label + 128 * KIB, KIB, 128));
+  return ['0cb1ba0000000000', '0000000000bab10c'].map((magic) => ({
+    what: 'a ZFS pool member',
+    offsetsBytes,
+    endAlignBytes: ZFS_LABEL_BYTES,
+    magic: hex(magic),
+  }));
+}
+
+function nilfs2(offsetBytes: number): Signature {
+  const what = 'a NILFS2 filesystem';
+  return {
+    what,
+    offsetsBytes: [offsetBytes],
+    endAlignBytes: 4 * KIB,
+    magic: hex('3434'),
+    judge: (media, at) => when(u32(media, at - 6) === 2, what),
   };
 }
 
@@ -244,7 +257,7 @@ function minix(offsetBytes: 1040 | 1048, magic: string, little: boolean): Signat
       view.getUint16(maps + field, little),
     );
     const plausible =
-      view.getUint16(little || offsetBytes === 1040 ? 0 : 2, little) > 0 &&
+      (offsetBytes === 1040 ? view.getUint16(0, little) : view.getUint32(0, little)) > 0 &&
       inodeMapBlocks! > 0 &&
       zoneMapBlocks! > 0 &&
       firstZone! >= 2 + inodeMapBlocks! + zoneMapBlocks! &&
@@ -327,15 +340,18 @@ function steps(first: number, step: number, count: number): number[] {
   return Array.from({ length: count }, (_, index) => first + index * step);
 }
 
+function placeOf(offsetBytes: number, endAlignBytes: number, media: MediaEnds): number {
+  if (offsetBytes >= 0) return offsetBytes;
+  return roundDown(media.sizeBytes, endAlignBytes) + offsetBytes;
+}
+
 /** What the bytes at one place of a row say; undefined when it is not there. */
 export function matchSignature(
   row: Signature,
   offsetBytes: number,
   media: MediaEnds,
 ): { what: string; offsetBytes: number } | undefined {
-  const endBytes = media.sizeBytes - (media.sizeBytes % (row.endAlignBytes ?? 512));
-  const at = offsetBytes < 0 ? endBytes + offsetBytes : offsetBytes;
-  if (at < 0) return undefined;
+  const at = placeOf(offsetBytes, row.endAlignBytes ?? 512, media);
   const bytes = media.bytesAt(at, row.magic.length);
   if (bytes === undefined || !equalBytes(bytes, row.magic)) return undefined;
   const what = row.judge === undefined ? row.what : row.judge(media, at);

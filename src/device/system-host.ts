@@ -11,7 +11,7 @@ import { deviceLimits } from './device-limits.ts';
 import { DirectDevice } from './direct-device.ts';
 import { chooseEngine, firstRung } from './engine-ladder.ts';
 import type { Host, OpenDeviceOptions, PathInfo } from './host.ts';
-import { ioError, pathError } from './io-error.ts';
+import { ioError, pathError, systemErrno } from './io-error.ts';
 
 const { errno: E } = constants;
 const openDescriptor = promisify(openCallback);
@@ -88,8 +88,8 @@ export class SystemHost implements Host {
       if (!stats.isBlockDevice()) return { path: real, kind: 'other', sizeBytes: 0 };
       return { path: real, kind: 'block', sizeBytes: await blockSize(real) };
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+      const errno = systemErrno(error);
+      if (errno === -E.ENOENT || errno === -E.ENOTDIR) return undefined;
       throw pathError(error, path);
     }
   }
@@ -145,12 +145,11 @@ async function openForIo(info: PathInfo, access: 'read' | 'write'): Promise<Open
     try {
       return { fd: await openDescriptor(info.path, mode | flags.O_DIRECT), direct: true };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+      if (systemErrno(error) !== -E.EINVAL) throw error;
       return { fd: await openDescriptor(info.path, mode), direct: false };
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EBUSY' && info.kind === 'block') throw busyBlockDevice(info.path);
+    if (systemErrno(error) === -E.EBUSY && info.kind === 'block') throw busyBlockDevice(info.path);
     throw pathError(error, info.path);
   }
 }
@@ -200,7 +199,7 @@ async function blockSize(path: string): Promise<number> {
   try {
     fd = await openDescriptor(path, flags.O_RDONLY | flags.O_NONBLOCK);
   } catch (error) {
-    const { errno = 0 } = error as NodeJS.ErrnoException;
+    const errno = systemErrno(error);
     if (errno === -E.ENXIO || errno === -E.ENODEV || errno === -E.EACCES) return 0;
     throw error;
   }

@@ -146,7 +146,9 @@ export class Catalog {
     const recordBytes = objects.length * OBJECT_RECORD_BYTES;
     if (recordBytes > METADATA_RECORD_BYTES_MAX) {
       const most = Math.floor(METADATA_RECORD_BYTES_MAX / OBJECT_RECORD_BYTES);
-      throw invalidArgument(`${objects.length} objects in one commit, at most ${most} are possible`);
+      throw invalidArgument(
+        `${objects.length} objects in one commit, at most ${most} are possible`,
+      );
     }
     const record = new Uint8Array(recordBytes);
     const view = viewOf(record);

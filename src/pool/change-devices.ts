@@ -1,6 +1,7 @@
 import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES, roundDown } from '../base/units.ts';
-import { zoneCountOf } from '../format/device-descriptor.ts';
+import { type Device, writeAsync } from '../device/device.ts';
+import { TAIL_RESERVED_PAGES, zoneCountOf } from '../format/device-descriptor.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { MediaClassOptions } from './api.ts';
 import { Media } from './media.ts';
@@ -66,14 +67,19 @@ export async function addMediaClass(
   store.staging = media;
 }
 
-/** Takes in what the devices grew by. @returns bytes gained */
+/**
+ * Takes in what the devices grew by. Less than the reserved tail is left for another time: the new tail
+ * must lie beyond the old one, whose superblocks count until the new ones do.
+ * @returns bytes gained
+ */
 export async function grow(store: Store): Promise<number> {
   let gainedBytes = 0;
   const changes: Partial<Superblock> = {};
   for (const media of store.allMedia) {
     const { descriptor } = media;
     const sizeBytes = roundDown(await media.device.refreshSize(), PAGE_BYTES);
-    if (sizeBytes <= descriptor.sizeBytes) continue;
+    if (sizeBytes < descriptor.sizeBytes + TAIL_BYTES) continue;
+    await clearTail(media.device, sizeBytes);
     gainedBytes += sizeBytes - descriptor.sizeBytes;
     const zoneCount = zoneCountOf(sizeBytes, descriptor.zonePages);
     changes[media.mediaClass] = { ...descriptor, sizeBytes, zoneCount };
@@ -87,4 +93,17 @@ export async function grow(store: Store): Promise<number> {
     media.space.grow(grown.zoneCount, grown.sizeBytes / PAGE_BYTES);
   }
   return gainedBytes;
+}
+
+const TAIL_BYTES = TAIL_RESERVED_PAGES * PAGE_BYTES;
+
+/** What a device grew by holds anything; reserved pages that are no superblock hold zeros. */
+async function clearTail(device: Device, sizeBytes: number): Promise<void> {
+  const zeros = device.allocate(TAIL_BYTES);
+  try {
+    zeros.fill(0);
+    await writeAsync(device, sizeBytes - TAIL_BYTES, zeros, 'volatile');
+  } finally {
+    device.release(zeros);
+  }
 }

@@ -34,6 +34,8 @@ const CHUNKS_IN_FLIGHT = 4;
 export class MblockReader {
   readonly #context: ReaderContext;
   readonly #loading = new Map<number, ((error: MpoolError | null) => void)[]>();
+  #underWay = 0;
+  readonly #idleWaiters: (() => void)[] = [];
   checksumErrorCount = 0;
 
   constructor(context: ReaderContext) {
@@ -45,9 +47,12 @@ export class MblockReader {
     const { table, cache } = this.#context;
     if (into.length === 0) return Promise.resolve();
     table.ref(index);
+    this.#underWay += 1;
     return new Promise((resolve, reject) => {
       const finish: Finish = (error) => {
         if (table.unref(index)) this.#context.reclaim(index);
+        this.#underWay -= 1;
+        if (this.#underWay === 0) for (const resume of this.#idleWaiters.splice(0)) resume();
         if (error === null) resolve();
         else reject(error);
       };
@@ -61,6 +66,12 @@ export class MblockReader {
         this.#read(media, index, cache.get(index)!, offsetBytes, into, finish);
       });
     });
+  }
+
+  /** Resolves when no read is under way: each may still need the device several times. */
+  idle(): Promise<void> {
+    if (this.#underWay === 0) return Promise.resolve();
+    return new Promise((resume) => this.#idleWaiters.push(resume));
   }
 
   #refusal(index: number, media: Media | undefined): MpoolError | null {

@@ -183,6 +183,7 @@ export class StoreMdc implements Mdc {
   async compact(
     records: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
   ): Promise<void> {
+    if (!isIterable(records)) throw invalidArgument('records must be iterable', 'type');
     await this.startCompaction();
     try {
       for await (const record of records) await this.append(record);
@@ -222,4 +223,9 @@ export class StoreMdc implements Mdc {
     this.#assertOpen();
     if (this.#store.readOnly) throw new MpoolError('ERR_MPOOL_READ_ONLY', this.#open.name);
   }
+}
+
+function isIterable(records: unknown): boolean {
+  if (typeof records !== 'object' || records === null) return false;
+  return Symbol.iterator in records || Symbol.asyncIterator in records;
 }

@@ -146,7 +146,6 @@ export class StoreMlogs implements Mlogs {
     if (compactionSemantics && markers === 'none' && end.recordCount > 0) {
       throw new MpoolError('ERR_MPOOL_CORRUPT', `${name} has records but no compaction markers`);
     }
-    const { gate } = store.media(store.table.mediaClass(index))!;
     const from = resumedLogEnd(end, store.environment.prng);
     const log = new Log(place, gate, found.header, from);
     const open: OpenMlog = new OpenMlog(id, log, {

@@ -4,7 +4,7 @@ import { activate, type ActivateOptions } from './activate.ts';
 import type { OpenOptions, Pool } from './api.ts';
 import type { Environment } from './environment.ts';
 import { locatePool, type PoolPaths, type SearchPlaces } from './find-pools.ts';
-import { integerIn } from './parameters.ts';
+import { checkOptions, checkParameters, integerIn } from './parameters.ts';
 import { sharePool, type SharedPool, StorePool } from './pool.ts';
 
 /**
@@ -35,6 +35,8 @@ export async function openPool(
   options: OpenOptions,
   where: SearchPlaces,
 ): Promise<Pool> {
+  checkOptions(options ?? null);
+  if (options.parameters !== undefined) checkParameters(options.parameters);
   integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
   const paths = await locatePool(environment.host, target, where);
   refuseAborted(options);

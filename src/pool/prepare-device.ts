@@ -87,7 +87,8 @@ export async function clearDevice(prepared: PreparedDevice): Promise<void> {
 
 /** @throws RangeError: one device cannot be two media classes of a pool, whatever its paths */
 export async function refuseSameDevice(host: Host, a: string, b: string): Promise<void> {
-  const [first, second] = await Promise.all([host.stat(a), host.stat(b)]);
+  const first = await host.stat(a);
+  const second = await host.stat(b);
   if (a !== b && (first === undefined || first.path !== second?.path)) return;
   throw invalidArgument(`${b} is the capacity device: the staging device must be another`);
 }

@@ -269,6 +269,7 @@ export class Store implements ReaderContext {
     const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
     await Promise.all([...this.held].map((held) => attempt(held.release())));
     this.#closed = true;
+    await this.reader.idle();
     for (const media of this.allMedia) await attempt(media.stop());
     if (!this.readOnly && this.#failure === null) {
       await attempt(this.catalog.log.close());

@@ -166,6 +166,7 @@ test('check gives status 1 and says where, when something is wrong', async () =>
   } as const;
   const report = {
     findings: [finding],
+    omitted: { page: 7 },
     counts: { mblockPages: 3 },
     durationMs: 1234,
     clean: false,
@@ -176,14 +177,41 @@ test('check gives status 1 and says where, when something is wrong', async () =>
   assert.equal(
     out,
     'error: superblock 0x1101 at /pools/mp1 4096: checksum\n' +
+      'page: 7 more findings are not listed\n' +
       'mp1: NOT clean: 1 error; 3 mblock pages; 1.23 s\n',
   );
+});
+
+test('doctor tells the engine, why not a better one, and what to do', async () => {
+  const report = {
+    engine: 'threads',
+    rungs: [
+      { name: 'io_uring', usable: false, inUse: false, reason: 'seccomp', advice: 'allow it' },
+      { name: 'threads', usable: true, inUse: true },
+    ],
+    kernel: '6.1',
+    node: 'v20',
+    hugePages: { mode: 'never', usable: false },
+    memlockBytes: null,
+    threadCount: 4,
+    advice: ['allow it'],
+  };
+  const diagnose = async (): Promise<typeof report> => report;
+  const { out } = await runTool(['doctor'], { diagnose });
+  assert.equal(
+    out,
+    'I/O engine: threads\n  io_uring: not usable: seccomp\n  threads: in use\n' +
+      'To improve:\n  allow it\n',
+  );
+  const more = await runTool(['doctor', '-v'], { diagnose });
+  assert.match(more.out, /^locked memory: no limit$/m);
 });
 
 test('errors become what: why (ERRNO), and a status', () => {
   const cases: [unknown, string | undefined, number][] = [
     [new MpoolError('ERR_MPOOL_NO_SPACE'), 'mp1: no free space (ENOSPC)', 1],
     [new MpoolError('ERR_MPOOL_NO_SPACE', '/a'), '/a: no free space (ENOSPC)', 1],
+    [new MpoolError('ERR_MPOOL_NOT_BLANK', 'a holds x'), 'a holds x: -f overwrites it (EBUSY)', 1],
     [new MpoolError('ERR_MPOOL_ABORTED'), 'interrupted (ECANCELED)', 130],
     [invalidArgument('name has 0 characters'), 'name has 0 characters (EINVAL)', 2],
     [new ClosedOutput(), undefined, 141],

@@ -11,6 +11,8 @@ interface Version {
 /** An mlog or an MDC. Of its versions the last is the one in use; others are there while one is replaced. */
 export class LogModel {
   versions: Version[];
+  /** What it held once: a device that lies may bring it back, a right one never. */
+  readonly past: Version[] = [];
   #target: Uint8Array[] | null = null;
 
   constructor(versions: Version[] = [{ records: [], durable: 0 }]) {
@@ -39,11 +41,23 @@ export class LogModel {
     return this.mark();
   }
 
+  /** The append was refused and changed nothing. */
+  withdraw(record: Uint8Array): void {
+    for (const records of [this.#target, ...this.versions.map((version) => version.records)]) {
+      const at = records?.lastIndexOf(record) ?? -1;
+      if (at >= 0) records!.splice(at, 1);
+    }
+  }
+
   /** @returns to be called once all so far is known to be durable */
   mark(): () => void {
     const version = this.#current;
-    const count = version.records.length;
-    return () => (version.durable = Math.max(version.durable, count));
+    const last = version.records.at(-1);
+    if (last === undefined) return () => {};
+    return () => {
+      const count = version.records.lastIndexOf(last) + 1;
+      version.durable = Math.max(version.durable, count);
+    };
   }
 
   startCompaction(): void {
@@ -58,6 +72,9 @@ export class LogModel {
     this.#target = null;
     return this.#replaceBy(records);
   }
+  get compacting(): boolean {
+    return this.#target !== null;
+  }
   erase(): () => void {
     return this.#replaceBy([]);
   }
@@ -65,7 +82,15 @@ export class LogModel {
   #replaceBy(records: Uint8Array[]): () => void {
     const version = { records, durable: records.length };
     this.versions.push(version);
-    return () => (this.versions = [version]);
+    return () => {
+      this.past.push(...this.versions.slice(0, -1));
+      this.versions = [version];
+    };
+  }
+
+  /** Whether it ever held this, or a beginning of it. */
+  everHeld(found: readonly Uint8Array[]): boolean {
+    return [...this.past, ...this.versions].some((v) => matches({ ...v, durable: 0 }, found));
   }
 
   /** Why this content is none that may be there, or undefined. */
@@ -98,6 +123,9 @@ export class PoolModel {
   /** There, gone, or not known: 'maybe' while a commit or deletion is under way. */
   readonly objects = new Map<bigint, Content & { there: 'yes' | 'maybe' }>();
   readonly logs = new Map<bigint, LogModel>();
+  /** Deleted ones. */
+  readonly past = new Map<bigint, { content: Content; log: LogModel | undefined }>();
+  readonly pastLabels = new Set<string>();
   /** Every id ever handed out. */
   readonly ids = new Set<bigint>();
   /** All of a group, or nothing of it. */
@@ -154,12 +182,22 @@ export class PoolModel {
     const done = this.#group(ids);
     return () => {
       done();
-      for (const id of ids) this.#forget(id);
+      for (const id of ids) {
+        this.past.set(id, { content: this.objects.get(id)!, log: this.logs.get(id) });
+        this.#forget(id);
+      }
     };
+  }
+
+  /** The commit was refused and changed nothing. */
+  withdraw(ids: readonly bigint[]): void {
+    for (const id of ids) this.#forget(id);
+    for (const group of this.groups) if (group.ids[0] === ids[0]) this.groups.delete(group);
   }
 
   setLabel(label: string): () => void {
     this.labels.push(label);
+    for (const each of this.labels) this.pastLabels.add(each);
     return () => (this.labels = [label]);
   }
 

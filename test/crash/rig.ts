@@ -1,6 +1,7 @@
 // The scenario language: a pool on a simulated machine together with the model of what it must remember.
 // Each verb tells the model before it asks the pool, and again when the pool acknowledged.
 import assert from 'node:assert/strict';
+import { isMpoolError } from '../../src/base/errors.ts';
 import { PAGE_BYTES } from '../../src/base/units.ts';
 import { activate } from '../../src/pool/activate.ts';
 import type { Mblock, Mdc, Mlog } from '../../src/pool/api.ts';
@@ -16,6 +17,11 @@ export const CAPACITY = '/dev/capacity';
 export const STAGING = '/dev/staging';
 export const FILE = '/pool/file';
 export const MIB = 2 ** 20;
+
+/** Errors that say: nothing changed. */
+export function isRefusal(error: unknown): boolean {
+  return isMpoolError(error, 'ERR_MPOOL_NO_SPACE') || isMpoolError(error, 'ERR_MPOOL_LOG_FULL');
+}
 
 export interface RigOptions {
   readOnly?: boolean;
@@ -111,8 +117,12 @@ export class Rig {
         { kind: 'mblock', bytes: contentOf(id, writtenBytes) },
       ]),
     );
-    if (mblocks.length === 1) await mblocks[0]!.commit();
-    else await this.pool.mblocks.commit(mblocks);
+    const committing =
+      mblocks.length === 1 ? mblocks[0]!.commit() : this.pool.mblocks.commit(mblocks);
+    await committing.catch((error: unknown) => {
+      if (isRefusal(error)) this.model.withdraw(mblocks.map(({ id }) => id));
+      throw error;
+    });
     done();
   }
 
@@ -168,8 +178,12 @@ export class Rig {
   async append(id: bigint, record: Uint8Array | string, sync = false): Promise<void> {
     const log = await this.log(id);
     const bytes = typeof record === 'string' ? Buffer.from(record) : record;
-    const durable = this.#model(id).append(bytes);
-    await log.append(bytes, { sync });
+    const model = this.#model(id);
+    const durable = model.append(bytes);
+    await log.append(bytes, { sync }).catch((error: unknown) => {
+      if (isMpoolError(error, 'ERR_MPOOL_LOG_FULL')) model.withdraw(bytes);
+      throw error;
+    });
     if (sync) durable();
   }
 

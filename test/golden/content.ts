@@ -21,7 +21,8 @@ export interface GoldenContent {
 
 export async function fillGolden(pool: Pool): Promise<GoldenContent> {
   const prng = new SeededPrng(2);
-  const bytesOf = (length: number): Uint8Array => Uint8Array.from({ length }, () => prng.u32() & 0xff);
+  const bytesOf = (length: number): Uint8Array =>
+    Uint8Array.from({ length }, () => prng.u32() & 0xff);
   const deleted: string[] = [];
   for (const [i, lengthBytes] of [0, 1, 4096, 4097, 100_000, 1_044_480].entries()) {
     const mblock = await pool.mblocks.alloc({ mediaClass: i % 2 === 0 ? 'capacity' : 'staging' });

@@ -40,7 +40,10 @@ for (const image of images) {
 
   test(`${image} passes the checker, page by page`, async () => {
     const report = await check(capacity, { data: true, searchPlaces: [directory] });
-    assert.deepEqual(report.findings.filter(({ severity }) => severity !== 'note'), []);
+    assert.deepEqual(
+      report.findings.filter(({ severity }) => severity !== 'note'),
+      [],
+    );
   });
 
   test(`${image} reads the same in Python, from the specification alone`, (t) => {

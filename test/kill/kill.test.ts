@@ -32,16 +32,23 @@ test(`a killed owner loses nothing: ${kills} kills, SEED=${seed}`, async (t) => 
     await compareRecords(pool, expected);
   }
   const report = await check(poolFile, { data: true });
-  assert.deepEqual(report.findings.filter(({ severity }) => severity !== 'note'), []);
+  assert.deepEqual(
+    report.findings.filter(({ severity }) => severity !== 'note'),
+    [],
+  );
   assert.ok(expected.committed.size > kills, 'the child got something done');
   t.diagnostic(`${expected.committed.size} objects and ${expected.syncedEnd} records acknowledged`);
 });
 
 async function runAndKill(childSeed: number, afterMs: number): Promise<Event[]> {
   const program = join(import.meta.dirname, 'child.js');
-  const child = spawn(process.execPath, ['--enable-source-maps', program, poolFile, String(childSeed)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    ['--enable-source-maps', program, poolFile, String(childSeed)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const events: Event[] = [];
   const lines = createInterface({ input: child.stdout });
   const reading = (async () => {
@@ -63,7 +70,11 @@ async function compareObjects(pool: Pool, expected: Expectation): Promise<void> 
   for await (const { id, writtenBytes } of pool.mblocks.list()) {
     const name = String(id);
     found.add(name);
-    assert.equal(writtenBytes, expected.begun.get(name), `object ${name} was begun, with that length`);
+    assert.equal(
+      writtenBytes,
+      expected.begun.get(name),
+      `object ${name} was begun, with that length`,
+    );
     assert.ok(!expected.deleted.has(name), `object ${name} stays deleted`);
     const bytes = await pool.mblocks.read(id as MblockId, 0, writtenBytes);
     assert.ok(Buffer.compare(bytes, contentOf(id, writtenBytes)) === 0, `bytes of object ${name}`);
@@ -89,11 +100,18 @@ async function compareRecords(pool: Pool, expected: Expectation): Promise<void> 
   const numbers: number[] = [];
   for await (const record of root.records()) numbers.push(Number(Buffer.from(record)));
   const [first = expected.syncedEnd] = numbers;
-  numbers.forEach((number, i) => assert.equal(number, first + i, 'records are in order, none missing'));
+  numbers.forEach((number, i) =>
+    assert.equal(number, first + i, 'records are in order, none missing'),
+  );
   const end = first + numbers.length;
   assert.ok(end >= expected.syncedEnd, `records up to ${expected.syncedEnd} are there, not ${end}`);
-  assert.ok(end <= expected.appendedEnd, `no record was made up: ${end} of ${expected.appendedEnd}`);
-  assert.ok(first >= expected.mustBeginAt && first <= Math.max(expected.mayBeginAt, expected.mustBeginAt));
+  assert.ok(
+    end <= expected.appendedEnd,
+    `no record was made up: ${end} of ${expected.appendedEnd}`,
+  );
+  assert.ok(
+    first >= expected.mustBeginAt && first <= Math.max(expected.mayBeginAt, expected.mustBeginAt),
+  );
   expected.syncedEnd = end;
   expected.appendedEnd = end;
   expected.mayBeginAt = first;

