@@ -46,7 +46,9 @@ export interface SearchOptions {
  *   of that name is found; ERR_MPOOL_BUSY; RangeError
  */
 export async function create(options: CreateOptions): Promise<Pool> {
-  await refuseTakenName(environment, options.name, places({}));
+  const { capacity, staging: stagingOptions } = options;
+  const paths = [capacity?.path, stagingOptions?.path].filter((path) => path !== undefined);
+  await refuseTakenName(environment, options.name, places({}), paths);
   await createPool(environment, options);
   const { engine, signal, staging } = options;
   return open(options.capacity.path, { engine, signal, stagingPath: staging?.path });

@@ -23,6 +23,7 @@ export function globalHelp(commands: readonly Command[], more: boolean): string 
     text +=
       '\nNames and UUIDs are looked for in the files and directories of $MPOOL_PATH (separated\n' +
       'by colons), or else in the current directory, and on block devices that can be read.\n' +
+      '$MPOOL_ENGINE (io_uring, aio or threads) chooses how I/O is done; mpool doctor tells more.\n' +
       'Sizes take a suffix k, m, g, t, p or e (powers of 1024): 4g, 1.5m. Ids are hexadecimal.\n' +
       'After -- everything is an argument. With --json each command prints one JSON document.\n\n' +
       section('Exit status:', [

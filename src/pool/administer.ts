@@ -1,9 +1,14 @@
-import { isMpoolError, MpoolError } from '../base/errors.ts';
+import { equalBytes } from '../base/bytes.ts';
+import { MpoolError } from '../base/errors.ts';
+import type { Device } from '../device/device.ts';
+import type { Host } from '../device/host.ts';
+import type { Superblock } from '../format/superblock.ts';
 import { activate } from './activate.ts';
 import type { Environment } from './environment.ts';
-import { findPools, locatePool, type SearchPlaces } from './find-pools.ts';
+import { findPools, locatePool, type PoolPaths, type SearchPlaces } from './find-pools.ts';
 import { checkPoolName } from './parameters.ts';
-import { eraseSuperblocks, readSuperblocks } from './superblocks.ts';
+import { wipeEnds } from './prepare-device.ts';
+import { eraseSuperblocks, peekSuperblock, readSuperblocks } from './superblocks.ts';
 
 /**
  * Gives a pool another name, durably, all or nothing. It must not be open anywhere.
@@ -33,15 +38,25 @@ export async function renamePool(
   }
 }
 
-/** @throws ERR_MPOOL_EXISTS */
+/**
+ * @param except paths of devices that are about to be overwritten
+ * @throws ERR_MPOOL_EXISTS
+ */
 export async function refuseTakenName(
   environment: Environment,
   name: string,
   where: SearchPlaces,
+  except: readonly string[] = [],
 ): Promise<void> {
-  const taken = (await findPools(environment.host, where)).find((pool) => pool.name === name);
-  if (taken === undefined) return;
-  const path = taken.devices[0]?.path;
+  const { host } = environment;
+  const resolve = async (path: string): Promise<string> => (await host.stat(path))?.path ?? path;
+  const overwritten = new Set(await Promise.all(except.map(resolve)));
+  const named = (await findPools(host, where)).filter((pool) => pool.name === name);
+  const taken = await Promise.all(
+    named.flatMap(({ devices }) => devices.map((d) => resolve(d.path))),
+  );
+  const path = taken.find((each) => !overwritten.has(each));
+  if (path === undefined) return;
   throw new MpoolError('ERR_MPOOL_EXISTS', `pool '${name}' on ${path}`);
 }
 
@@ -59,32 +74,15 @@ export async function destroyPool(
   const paths = await locatePool(host, target, where);
   const capacity = await host.openDevice(paths.capacityPath, { access: 'write' });
   try {
-    const { newest, problem, detail } = await readSuperblocks(capacity);
-    if (
-      newest === undefined &&
-      (options.force !== true || problem === 'blank' || problem === 'none')
-    ) {
-      const code =
-        problem === 'blank' || problem === 'none' ? 'ERR_MPOOL_NOT_FOUND' : 'ERR_MPOOL_CORRUPT';
-      throw new MpoolError(code, `${capacity.path} holds no pool that is whole: ${detail}`);
-    }
-    const stagingPath = paths.stagingPaths[0] ?? newest?.stagingPath;
-    const staging =
-      newest?.staging !== undefined && stagingPath
-        ? await host.openDevice(stagingPath, { access: 'write' }).catch((error: unknown) => {
-            const missing = isMpoolError(error, 'ERR_MPOOL_NOT_FOUND');
-            if (options.force === true && missing) return undefined;
-            throw error;
-          })
-        : undefined;
+    const superblock = await superblockToErase(capacity, options.force === true);
+    const staging = await openStagingOf(host, superblock, paths, options.force === true);
     try {
       // The capacity device first: a staging device alone is no pool.
       await eraseSuperblocks(capacity);
-      if (staging !== undefined) {
-        const own = (await readSuperblocks(staging)).newest;
-        const ours = Buffer.compare(own?.poolUuid ?? EMPTY, newest!.poolUuid) === 0;
-        if (ours) await eraseSuperblocks(staging);
-      }
+      if (staging !== undefined) await eraseSuperblocks(staging);
+      // What is left of its logs would only make the next create() ask for force.
+      await wipeEnds(capacity);
+      if (staging !== undefined) await wipeEnds(staging);
     } finally {
       await staging?.close();
     }
@@ -93,4 +91,42 @@ export async function destroyPool(
   }
 }
 
-const EMPTY = new Uint8Array(0);
+/** @returns undefined when there was one that is damaged or unknown here, and force says to erase it */
+async function superblockToErase(device: Device, force: boolean): Promise<Superblock | undefined> {
+  const { newest, problem, detail } = await readSuperblocks(device);
+  if (newest !== undefined) return newest;
+  const blank = problem === 'blank' || problem === 'none';
+  if (force && !blank) return undefined;
+  const code = blank
+    ? 'ERR_MPOOL_NOT_FOUND'
+    : problem === 'version'
+      ? 'ERR_MPOOL_VERSION'
+      : 'ERR_MPOOL_CORRUPT';
+  throw new MpoolError(code, `${device.path} holds no pool that is whole: ${detail}`);
+}
+
+/** Claims the staging device that the pool names: no other, whatever is at its path. */
+async function openStagingOf(
+  host: Host,
+  superblock: Superblock | undefined,
+  paths: PoolPaths,
+  force: boolean,
+): Promise<Device | undefined> {
+  if (superblock?.staging === undefined) return undefined;
+  const candidates = new Set([...paths.stagingPaths, superblock.stagingPath]);
+  for (const path of candidates) {
+    const found = path === '' ? undefined : await peekSuperblock(host, path).catch(() => undefined);
+    const own = found?.newest;
+    const ours =
+      own !== undefined &&
+      equalBytes(own.poolUuid, superblock.poolUuid) &&
+      equalBytes(own.deviceUuid, superblock.staging.uuid);
+    if (ours) return host.openDevice(path, { access: 'write' });
+  }
+  if (force) return undefined;
+  throw new MpoolError(
+    'ERR_MPOOL_NO_DEVICE',
+    `the staging device of pool ${superblock.name} is not at ${[...candidates].join(', ')}: ` +
+      'force to destroy the pool without it',
+  );
+}

@@ -49,7 +49,17 @@ export async function findPools(host: Host, where: SearchPlaces): Promise<FoundP
     const complete = has('capacity') && (superblock.staging === undefined || has('staging'));
     return { ...pool, complete };
   });
-  return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  return found
+    .flatMap(separateCopies)
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/** A pool that was copied, or is seen through a file and its loop device, is there twice. */
+function separateCopies(pool: FoundPool): FoundPool[] {
+  const capacity = pool.devices.filter(({ mediaClass }) => mediaClass === 'capacity');
+  if (capacity.length < 2) return [pool];
+  const staging = pool.devices.filter(({ mediaClass }) => mediaClass === 'staging');
+  return capacity.map((device) => ({ ...pool, devices: [device, ...staging] }));
 }
 
 /**

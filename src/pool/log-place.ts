@@ -1,11 +1,13 @@
+import { MpoolError } from '../base/errors.ts';
 import { below, type Prng } from '../base/prng.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Device, type Durability, writeAsync } from '../device/device.ts';
 import type { Extent } from '../format/extent.ts';
+import { FRAME_BYTES_MAX } from '../format/log-frame.ts';
 import { encodeLogHeader, type LogHeader, logIdentity } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
-import type { LogPlace } from './frame-cursor.ts';
-import type { LogEnd } from './log-scan.ts';
+import { FrameCursor, type LogPlace } from './frame-cursor.ts';
+import { type LogEnd, readLogHeader } from './log-scan.ts';
 
 /** The log with that id, of that pool, in that extent. */
 export function logPlace(
@@ -54,6 +56,36 @@ export function resumedLogEnd(end: LogEnd, prng: Prng): LogEnd {
 
 /** 2^29 times fit into the sequences of one generation. */
 const SEQUENCE_JUMP_MAX = 2 ** 24;
+
+/**
+ * Looks a second time at what decides where a log ends: its header, and the place of the next frame. A device
+ * that gave another sector the first time, or an old one, would otherwise make us overwrite records that
+ * were acknowledged: nothing else says that they should be there.
+ * @throws ERR_MPOOL_IO when the second read says something else
+ */
+export async function confirmLogEnd(
+  place: LogPlace,
+  header: LogHeader,
+  end: LogEnd,
+): Promise<void> {
+  const again = await readLogHeader(place);
+  const same =
+    again.ok &&
+    again.header.generation === header.generation &&
+    again.header.salt === header.salt &&
+    again.header.state === header.state;
+  const from = { offsetBytes: end.endBytes, sequence: end.lastSequence, crc: end.lastCrc };
+  const endBytes = end.endBytes + FRAME_BYTES_MAX;
+  const cursor = new FrameCursor(place, header, { from, endBytes });
+  try {
+    if (same && (await cursor.next()) === undefined) return;
+  } finally {
+    await cursor.close();
+  }
+  const { path } = place.device;
+  const at = place.extent.pageAddress * PAGE_BYTES + (same ? end.endBytes : 0);
+  throw new MpoolError('ERR_MPOOL_IO', `${path}: two reads of byte ${at} differ`, { path });
+}
 
 /**
  * Writes the header of a log.

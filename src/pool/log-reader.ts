@@ -157,6 +157,7 @@ export class LogReader implements MlogReader {
     await log.settle();
     if (this.#position.offsetBytes >= log.writtenBytes) {
       await this.#release();
+      log.assertComplete();
       return false;
     }
     if (this.#cursor === null || this.#position.offsetBytes >= this.#limitBytes) {

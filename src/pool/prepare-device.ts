@@ -70,17 +70,7 @@ export async function clearDevice(prepared: PreparedDevice): Promise<void> {
   if (prepared.holds !== undefined) {
     // An old pool first, so that no crash leaves it looking whole when it is not.
     await eraseSuperblocks(device);
-    const zeros = device.allocate(WIPED_BYTES);
-    try {
-      zeros.fill(0);
-      const endBytes = Math.min(WIPED_BYTES, roundDown(device.sizeBytes, PAGE_BYTES));
-      const tail = roundDown(device.sizeBytes, device.sectorBytes) - endBytes;
-      await writeAsync(device, 0, zeros.subarray(0, endBytes), 'volatile');
-      await writeAsync(device, tail, zeros.subarray(0, endBytes), 'volatile');
-    } finally {
-      device.release(zeros);
-    }
-    await flushAsync(device);
+    await wipeEnds(device);
   }
   if (prepared.discard) await discardAsync(device, 0, descriptor.sizeBytes);
 }
@@ -96,6 +86,21 @@ export async function refuseSameDevice(host: Host, a: string, b: string): Promis
 /** Best effort, after a failure: a device on which superblocks may have been written is no pool's again. */
 export async function disownDevice(device: Device): Promise<void> {
   await eraseSuperblocks(device).catch(() => {});
+}
+
+/** Zeroes both ends of a device that is nobody's any more, durably: no tool finds anything there. */
+export async function wipeEnds(device: Device): Promise<void> {
+  const zeros = device.allocate(WIPED_BYTES);
+  try {
+    zeros.fill(0);
+    const endBytes = Math.min(WIPED_BYTES, roundDown(device.sizeBytes, PAGE_BYTES));
+    const tail = roundDown(device.sizeBytes, device.sectorBytes) - endBytes;
+    await writeAsync(device, 0, zeros.subarray(0, endBytes), 'volatile');
+    await writeAsync(device, tail, zeros.subarray(0, endBytes), 'volatile');
+  } finally {
+    device.release(zeros);
+  }
+  await flushAsync(device);
 }
 
 async function makeFile(environment: Environment, options: MediaClassOptions): Promise<boolean> {

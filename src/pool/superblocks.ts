@@ -115,7 +115,9 @@ function chooseSuperblock(
   const has = (...statuses: SuperblockCopy['status'][]): boolean =>
     copies.some((copy) => statuses.includes(copy.status));
   const detail = copies.map((copy) => `copy ${copy.copy}: ${copy.detail}`).join('; ');
-  if (has('unreadable', 'checksum', 'position', 'content')) return { problem: 'damaged', detail };
+  // What is beyond the end of a small file says nothing of what the file is.
+  const failed = copies.some((copy) => copy.error !== undefined);
+  if (failed || has('checksum', 'position', 'content')) return { problem: 'damaged', detail };
   return { problem: has('magic') ? 'none' : 'blank', detail };
 }
 

@@ -14,7 +14,8 @@ import { fakeFound, fakeInfo, fakePool, runTool } from './fake.ts';
 const pools = ['mp1', 'held', 'secret', 'torn'].map(fakeFound);
 
 const store: Partial<Store> = {
-  scan: async () => [...pools],
+  // In the order of their names, as the library's scan().
+  scan: async () => pools.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
   async open(target) {
     if (target.endsWith('held')) throw new MpoolError('ERR_MPOOL_BUSY', `${target}: process 7`);
     if (target.endsWith('secret')) throw new MpoolError('ERR_MPOOL_ACCESS', target);
@@ -89,8 +90,8 @@ test('list shows the columns of the original, and what is not optimal', async ()
 
 test('copies of a pool are shown one by one, and by path only the one meant', async () => {
   const [device] = pools[0]!.devices;
-  const copied = { ...pools[0]!, devices: [device!, { ...device!, path: '/dev/null' }] };
-  const two = { ...store, scan: async () => [copied] };
+  const copied = { ...pools[0]!, devices: [{ ...device!, path: '/dev/null' }] };
+  const two = { ...store, scan: async () => [pools[0]!, copied] };
   assert.equal((await runTool(['list', '-H'], two)).out.split('\n').length, 3);
   const named = await runTool(['list', '--json', '/dev/null'], {
     ...two,

@@ -101,6 +101,7 @@ export class LogModel {
   }
 
   settle(found: Uint8Array[]): void {
+    this.#target = null;
     this.versions = [{ records: found, durable: found.length }];
   }
 }

@@ -110,7 +110,7 @@ export async function findPools(
   const store = await context.store();
   const paths = await Promise.all(call.words.map(realPath));
   const places = [...context.places, ...paths.filter((path) => path !== undefined)];
-  const all = separateCopies(await store.scan({ places, blockDevices: true }));
+  const all = await store.scan({ places, blockDevices: true });
   if (call.words.length === 0) return { found: all, missing: [] };
   const found = new Set<FoundPool>();
   const missing: string[] = [];
@@ -125,22 +125,4 @@ export async function findPools(
     for (const hit of hits) found.add(hit);
   }
   return { found: [...found], missing };
-}
-
-/**
- * In the order of names, and one for each capacity device: a copy of a pool has the same UUID, but it
- * is another pool, and may be a damaged one.
- */
-export function separateCopies(pools: readonly FoundPool[]): FoundPool[] {
-  const separate = pools.flatMap((pool) => {
-    const capacity = pool.devices.filter(({ mediaClass }) => mediaClass === 'capacity');
-    if (capacity.length < 2) return [pool];
-    const staging = pool.devices.filter(({ mediaClass }) => mediaClass === 'staging');
-    return capacity.map((device) => ({ ...pool, devices: [device, ...staging] }));
-  });
-  return separate.toSorted((a, b) => compare(a.name, b.name) || compare(a.uuid, b.uuid));
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -5,7 +5,7 @@ import { jsonDocument } from '../json.ts';
 import { pathExists } from '../system.ts';
 import { toYaml } from '../yaml.ts';
 import { MpoolError } from '../../base/errors.ts';
-import { separateCopies, sizeFormatter } from './common.ts';
+import { sizeFormatter } from './common.ts';
 
 export const scan = command({
   name: 'scan',
@@ -28,7 +28,7 @@ export const scan = command({
     const store = await context.store();
     const here = call.words.length > 0;
     const places = here ? call.words : context.places;
-    const pools = separateCopies(await store.scan({ places, blockDevices: !here }));
+    const pools = await store.scan({ places, blockDevices: !here });
     if (call.options.has('json')) {
       await context.out.write(jsonDocument('scan', { pools }));
     } else if (call.options.has('yaml')) {

@@ -1,0 +1,29 @@
+// Goal: the same seed gives the same run, to the last byte of every operation (I17).
+// Method: pool lifetimes with crashes and faults, twice, and the hashes of their traces.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { livePool } from './lifetime.ts';
+import { SEED } from './sweep.ts';
+
+const LIFETIMES = 10;
+
+test('same seed, same trace', async () => {
+  const hashes = new Set<number>();
+  for (let seed = SEED; seed < SEED + LIFETIMES; seed++) {
+    const options = { epochs: 3, faults: seed % 2 === 0 };
+    const first = await livePool(seed, options);
+    const second = await livePool(seed, options);
+    assert.deepEqual(second, first, `SEED=${seed} gives the same run twice`);
+    hashes.add(first.traceHash);
+  }
+  assert.equal(hashes.size, LIFETIMES, 'other seeds give other runs');
+});
+
+test('more pool lifetimes, each from its own seed', async (t) => {
+  let actions = 0;
+  for (let seed = SEED * 1000; seed < SEED * 1000 + LIFETIMES; seed++) {
+    actions += (await livePool(seed, { epochs: 4, faults: true })).actions;
+  }
+  t.diagnostic(`${actions} actions; more with long-run.js`);
+  assert.ok(actions > 100, 'there was work');
+});
