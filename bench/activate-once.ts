@@ -20,7 +20,7 @@ export interface Activation {
   compaction?: { ms: number; stallMs: number; logBytes: number };
 }
 
-const [path = '', then = 'close'] = process.argv.slice(2) as [string, Then];
+const [path, then] = process.argv.slice(2) as [string, Then];
 await main();
 
 async function main(): Promise<void> {

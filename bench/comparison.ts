@@ -27,12 +27,14 @@ export interface Comparison {
 }
 
 /**
- * Runs peer and ours in turn, the peer once more at the end. Each of our runs is set against the mean of
- * the peer's before and after it, so that a disk that becomes slower or faster meanwhile cancels out.
+ * Runs peer and ours in turn, the peer once more at the end, after a run of ours that does not count (so
+ * that our code is compiled). Each of our runs is set against the mean of the peer's before and after it:
+ * a disk that becomes slower or faster meanwhile cancels out.
  */
 export async function compare(comparison: Comparison, runs: number): Promise<Row> {
   const { id, work, unit, peer, atLeastRatio, note } = comparison;
   const ours: number[] = [];
+  await comparison.ours();
   const peers = [await peer.run()];
   for (let run = 0; run < runs; run++) {
     collectGarbage();

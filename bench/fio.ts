@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 /** fio, the measure of what the disk gives to a program in C. */
 export interface Fio {
@@ -18,6 +19,14 @@ export function findFio(): Fio | null {
     return null;
   }
   return { version, run };
+}
+
+/** Whether `lengthBytes` of huge pages are free, which fio must be given by the machine. */
+export function hasHugePages(lengthBytes: number): boolean {
+  const text = readFileSync('/proc/meminfo', 'utf8');
+  const read = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+  return read('HugePages_Free') * read('Hugepagesize') * 1024 >= lengthBytes;
 }
 
 interface FioReport {

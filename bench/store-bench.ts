@@ -75,7 +75,7 @@ async function main(workloads: readonly Workload[]): Promise<void> {
     workspace,
     fio,
     runs,
-    seconds: values.quick ? 0.5 : 2,
+    seconds: values.quick ? 0.5 : 1.5,
     sizeBytes: Number(values.size ?? (values.quick ? 1 : 4)) * GIB,
     quick: values.quick,
     note: say,

@@ -143,7 +143,8 @@ function mib(bytes: number): string {
 }
 
 function rate(what: string, bytes: number, ms: number): string {
-  return `${what}, ${mib(bytes)} in ${(ms / 1000).toFixed(2)} s: ${((bytes / MIB / ms) * 1000).toFixed(0)} MiB/s`;
+  const mibPerSecond = ((bytes / MIB / ms) * 1000).toFixed(0);
+  return `${what}, ${mib(bytes)} in ${(ms / 1000).toFixed(2)} s: ${mibPerSecond} MiB/s`;
 }
 
 function say(what: string, detail: string): void {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { GIB, MIB } from '../../src/base/units.ts';
 import type { Mblock, Pool } from '../../src/pool/api.ts';
 import type { Activation, Then } from '../activate-once.ts';
-import { judged, type Row } from '../comparison.ts';
+import { judged } from '../comparison.ts';
 import { spreadOf } from '../spread.ts';
 import type { Bench, Workload } from '../workload.ts';
 import { openPoolAt } from '../workspace.ts';
@@ -72,8 +72,7 @@ function report(bench: Bench, count: number, clean: Activation[], crashed: Activ
     atMost?: number,
   ): void => {
     const target = atMost === undefined ? undefined : { atMost };
-    const row: Row = { id: `${NAME}-${id}`, work, unit, ours: spreadOf(figures), target };
-    bench.add(judged(row));
+    bench.add(judged({ id: `${NAME}-${id}`, work, unit, ours: spreadOf(figures), target }));
   };
   const ms = (each: Activation): number => each.ms;
   row('clean', `activation, ${objects}, closed in order`, 'ms', clean.map(ms), 1000);

@@ -9,7 +9,7 @@ import type { Workload } from '../workload.ts';
 import { inParallel, openPoolAt, type Preparation, randomBuffer } from '../workspace.ts';
 
 const NAME = 'churn';
-export const IN_FLIGHT = 32;
+const IN_FLIGHT = 32;
 
 export const churn: Workload = {
   name: NAME,
@@ -19,16 +19,26 @@ export const churn: Workload = {
     for (const preparation of ['written', 'sparse'] as Preparation[]) {
       const options = { sizeBytes: 512 * MIB, mblockSizeBytes: MIB, preparation };
       const pool = await openPoolAt(await workspace.makePool(NAME, options));
+      const work = `mblock alloc + write 4 KiB + commit + delete, 32 in flight, ${preparation} file`;
+      const peer = 'create + write + fsync + unlink of files, 32 threads';
       await bench.compare({
         id: `${NAME}-${preparation}`,
-        work: `mblock alloc + write 4 KiB + commit + delete, 32 in flight, ${preparation} file`,
+        work,
+        unit: 'objects/s',
+        ours: () => churnMblocks(pool, seconds),
+        peer: { name: peer, run: () => churnFiles(workspace.folder, seconds, false) },
+        atLeastRatio: 5,
+      });
+      // A delete of ours is durable; an unlink is only when its directory is synced.
+      await bench.compare({
+        id: `${NAME}-${preparation}-durable`,
+        work,
         unit: 'objects/s',
         ours: () => churnMblocks(pool, seconds),
         peer: {
-          name: 'create + write + fsync + unlink of files, 32 threads',
-          run: () => churnFiles(workspace.folder, seconds),
+          name: `${peer}, + fsync of the directory`,
+          run: () => churnFiles(workspace.folder, seconds, true),
         },
-        atLeastRatio: 5,
       });
       await pool.close();
       workspace.remove(`${NAME}.mpool`);
@@ -53,10 +63,15 @@ async function churnMblocks(pool: Pool, seconds: number): Promise<number> {
   return count / ((performance.now() - start) / 1000);
 }
 
-async function churnFiles(folder: string, seconds: number): Promise<number> {
+async function churnFiles(
+  folder: string,
+  seconds: number,
+  durableUnlink: boolean,
+): Promise<number> {
   const script = fileURLToPath(new URL('../file-churn.js', import.meta.url));
   const env = { ...process.env, UV_THREADPOOL_SIZE: String(IN_FLIGHT) };
-  const child = fork(script, [folder, String(seconds), String(IN_FLIGHT)], { env, execArgv: [] });
+  const words = [folder, String(seconds), String(IN_FLIGHT), durableUnlink ? 'sync' : ''];
+  const child = fork(script, words, { env, execArgv: [] });
   const [perSecond] = (await once(child, 'message')) as [number];
   await once(child, 'exit');
   return perSecond;

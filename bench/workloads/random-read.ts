@@ -18,7 +18,8 @@ const MBLOCK_BYTES = 32 * MIB;
 
 export const randomRead: Workload = {
   name: NAME,
-  about: '4 KiB random reads of mblocks, verified, against fio io_uring O_DIRECT on the same extents',
+  about:
+    '4 KiB random reads of mblocks, verified, against fio io_uring O_DIRECT on the same extents',
   async run(bench) {
     const { fio, workspace } = bench;
     if (fio === null) return;
@@ -141,4 +142,3 @@ function somewhere(mblocks: Mblock[], prng: SeededPrng): { mblock: Mblock; offse
   const pages = mblock.writtenBytes / PAGE_BYTES;
   return { mblock, offsetBytes: below(prng, pages) * PAGE_BYTES };
 }
-

@@ -35,11 +35,7 @@ export type ErrorCode = keyof typeof TABLE;
 
 /** [code, errno name, meaning] of every error, sorted by code. */
 export function errorTable(): [code: ErrorCode, errnoName: string, meaning: string][] {
-  return Object.entries(TABLE).map(([code, [errnoName, meaning]]) => [
-    code as ErrorCode,
-    errnoName,
-    meaning,
-  ]);
+  return Object.entries(TABLE).map(([code, [name, meaning]]) => [code as ErrorCode, name, meaning]);
 }
 
 export interface ErrorDetails {

@@ -1,6 +1,6 @@
 import type { Device } from './device.ts';
 
-/** The machine as the store sees it: where devices come from. Real in `system-host`, simulated in `testing`. */
+/** The machine as the store sees it: where devices are. Real in `system-host`, simulated in `testing`. */
 export interface Host {
   /**
    * Opens a block device or regular file and claims it.

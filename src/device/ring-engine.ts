@@ -21,7 +21,7 @@
 import { setImmediate } from 'node:timers';
 import { constants } from 'node:os';
 import { assert } from '../base/assert.ts';
-import { binding, OP_READ, RING_AIO, RING_IO_URING, RING_LAYOUT_LENGTH } from '../native/binding.ts';
+import { binding, RING_AIO, RING_IO_URING, RING_LAYOUT_LENGTH } from '../native/binding.ts';
 import type { IoEngine, IoRequest } from './io-engine.ts';
 
 const SQ_ENTRIES = 256;
@@ -32,15 +32,6 @@ const TWO_32 = 2 ** 32;
 /** Pending entries are entered at once when they exceed this share of those in flight. */
 const PENDING_SHARE = 16;
 const RETRY_MS = 1;
-/**
- * While reads come back so soon after each other, looking for them is quicker than sleeping (4 KiB at
- * queue depth 1: 1.25 times as many). It costs the processor that would idle; so never for slower
- * devices, nor beside writes and flushes, whose completions need a kernel thread to get to run.
- */
-const SPIN_MS = Number(process.env['SPINMS'] ?? 0.1);
-const SPIN_IN_FLIGHT_MAX = Number(process.env['SPINMAX'] ?? 16);
-/** So many quick ones in a row until spinning begins; a slow one takes it all back. */
-const SPIN_QUICK_COUNT = 16;
 /** Answers of the kernel that mean: later. */
 const LATER = new Set([constants.errno.EAGAIN, constants.errno.EBUSY, constants.errno.ENOMEM]);
 
@@ -69,10 +60,6 @@ export class RingEngine implements IoEngine {
   #reading = false;
   #backlog: IoRequest[] = [];
   #backlogHead = 0;
-  #otherThanReads = 0;
-  #quickCount = 0;
-  #lastReadMs = 0;
-  #spinning = false;
 
   /** @returns the engine, or the negative errno of the system call that refused it */
   static open(name: 'io_uring' | 'aio'): RingEngine | number {
@@ -149,7 +136,6 @@ export class RingEngine implements IoEngine {
     entries[at + 8] = slot;
     this.#sqTail = (this.#sqTail + 1) | 0;
     this.#pending++;
-    if (request.op !== OP_READ) this.#otherThanReads++;
   }
 
   #enterAtTickEnd(): void {
@@ -203,7 +189,6 @@ export class RingEngine implements IoEngine {
     assert(request !== undefined, 'a completion belongs to a request');
     this.#slots[slot] = undefined;
     this.#freeSlots[this.#freeSlotCount++] = slot;
-    if (request.op !== OP_READ) this.#otherThanReads--;
     return request;
   }
 

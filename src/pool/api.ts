@@ -268,11 +268,15 @@ export interface Mlog extends AsyncDisposable {
 }
 
 export interface MlogReader {
-  /** The next record, or undefined at the end (for now). @throws ERR_MPOOL_TOO_LARGE beyond `maxBytes`: not consumed */
+  /**
+   * The next record, or undefined at the end (for now).
+   * @throws ERR_MPOOL_TOO_LARGE beyond `maxBytes`: not consumed
+   */
   next(options?: { maxBytes?: number | undefined }): Promise<Uint8Array | undefined>;
   /**
    * Passes over the next record, which must have just that many bytes.
-   * @throws ERR_MPOOL_SKIP_MISMATCH when shorter (it is passed over), ERR_MPOOL_TOO_LARGE when longer (it is not)
+   * @throws ERR_MPOOL_SKIP_MISMATCH when shorter (it is passed over), ERR_MPOOL_TOO_LARGE when longer (it
+   *   is not)
    */
   skip(lengthBytes: number): Promise<void>;
   /** The next record read is the first. */

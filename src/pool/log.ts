@@ -461,7 +461,8 @@ export class Log {
    */
   #zerosBehind(frame: Frame): number {
     const endBytes = frame.offsetBytes + frame.bytes.length;
-    if (endBytes <= this.#touchedBytes || this.place.device.kind === 'block') return 0;
+    if (endBytes <= this.#touchedBytes || frame.bytes.length > ZERO_BEHIND_BYTES_MAX) return 0;
+    if (this.place.device.kind === 'block') return 0;
     return Math.min(frame.offsetBytes + ZERO_AHEAD_BYTES, this.extentBytes) - endBytes;
   }
 
@@ -588,5 +589,7 @@ export const RESOLVED: Promise<void> = Promise.resolve();
 const EMPTY = new Uint8Array(0);
 /** Most synchronous appends are small; only bulk needs a whole frame of memory. */
 const SMALL_BUFFER_BYTES = 16 * 1024;
-/** So that one append in fifty pays; a full frame brings nothing but itself. */
+/** So that of small appends one in fifty pays. */
 const ZERO_AHEAD_BYTES = FRAME_BYTES_MAX;
+/** Larger frames are bound by bandwidth: zeros would double what they write. */
+const ZERO_BEHIND_BYTES_MAX = 32 * 1024;

@@ -99,7 +99,7 @@ export class MblockReader {
     let inFlight = 0;
     let failure: MpoolError | null = null;
     const pump = (): void => {
-      while (inFlight < CHUNKS_IN_FLIGHT && next < into.length && failure === null) {
+      while (inFlight < CHUNKS_IN_FLIGHT && next < into.length) {
         const from = offsetBytes + next;
         // The first chunk ends at a chunk boundary of the object, so that all others are aligned.
         const length = Math.min(CHUNK_BYTES - (from % CHUNK_BYTES), into.length - next);

@@ -171,7 +171,7 @@ export class StoreMblock implements Mblock, Held {
       const index = this.#checkRange(offsetBytes, into.length);
       return this.#store.reader.readInto(index, offsetBytes, into);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 

@@ -146,7 +146,7 @@ export class StoreMdc implements Mdc {
       this.#assertWritable();
       return this.#open.append(bytes, options?.sync === true);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 

@@ -93,7 +93,7 @@ export class StoreMlog implements Mlog {
       const room = this.#log.append(bytes);
       return options?.sync === true ? this.#log.sync() : (room ?? RESOLVED);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -102,7 +102,7 @@ export class StoreMlog implements Mlog {
       this.#assertWritable();
       return this.#log.sync();
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 

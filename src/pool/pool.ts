@@ -154,7 +154,7 @@ export class StorePool implements Pool {
     const store = this.#store();
     if (store.readOnly) return;
     store.assertWritable();
-    await Promise.all([...store.held].map((held) => held.sync?.()));
+    await Promise.all([...store.held].map(async (held) => held.sync?.()));
     await Promise.all(store.allMedia.map((media) => media.gate.flush()));
   }
 

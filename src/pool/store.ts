@@ -154,7 +154,7 @@ export class Store implements ReaderContext {
     );
   }
 
-  /** Index of a committed object that is not being deleted. @throws ERR_MPOOL_NOT_FOUND; ERR_MPOOL_UNCOMMITTED */
+  /** Index of a committed object, not being deleted. @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_UNCOMMITTED */
   indexOf(id: bigint): number {
     const { low, high } = halvesOfId(id);
     const index = this.table.find(high, low);

@@ -41,7 +41,8 @@ async function fillWithObjects(rig: Rig): Promise<void> {
 sweepScenario('MDC 1 moves to larger logs', {
   sizeBytes: 24 * 2 ** 20,
   prepare: fillWithObjects,
-  maxCuts: 24,
+  // Each of its cuts, and with more survivors, on a small catalog: test/pool/catalog.test.ts.
+  maxCuts: 6,
   goOnEvery: 100,
   async run(rig) {
     const pages = rig.store.catalog.log.pair.places[0].extent.pageCount;

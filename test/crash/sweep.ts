@@ -1,6 +1,8 @@
 // Runs a scenario of the rig through sweepCrashes(): a power cut at every operation, several survivors each.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+// For its checksums: the plain ones take a third of the time of a simulation.
+import '../../src/native/binding.ts';
 import { createPool } from '../../src/pool/create.ts';
 import { SimHost, survivorPolicies, sweepCrashes } from '../../src/testing/index.ts';
 import type { CrashSweep, SurvivorPolicy, VolatileOperation } from '../../src/testing/index.ts';

@@ -120,14 +120,13 @@ async function foreignMemory(device: Device): Promise<void> {
 
 async function manyAtOnce(device: Device): Promise<void> {
   const COUNT = 1500;
-  const page = (i: number) => (i % (SIZE_BYTES / 4096)) * 4096;
   let synchronous = true;
   await Promise.all(
     Array.from({ length: COUNT }, (_, i) => {
       const buffer = device.allocate(4096);
       buffer.fill(i);
       return new Promise<void>((resolve, reject) => {
-        device.write(page(i), buffer, 'volatile', (error) => {
+        device.write(pageAt(i), buffer, 'volatile', (error) => {
           assert.ok(!synchronous, 'never calls back before the call returned');
           device.release(buffer);
           if (error === null) resolve();
@@ -139,10 +138,14 @@ async function manyAtOnce(device: Device): Promise<void> {
   );
   const buffer = device.allocate(4096);
   for (const i of [0, 1, 600, COUNT - 1]) {
-    await readAsync(device, page(i), buffer);
+    await readAsync(device, pageAt(i), buffer);
     assert.equal(buffer[4095], i & 0xff);
   }
   device.release(buffer);
+}
+
+function pageAt(i: number): number {
+  return (i % (SIZE_BYTES / 4096)) * 4096;
 }
 
 async function refusals(device: Device): Promise<void> {
@@ -195,7 +198,7 @@ async function closeWaits(device: Device): Promise<void> {
   assert.equal(pending, 0);
   device.release(buffer);
   const page = device.allocate(4096);
-  const closed = (error: unknown) => isMpoolError(error, 'ERR_MPOOL_CLOSED');
+  const closed = { code: 'ERR_MPOOL_CLOSED' };
   await assert.rejects(readAsync(device, 0, page), closed);
   await assert.rejects(writeAsync(device, 0, page, 'durable'), closed);
   await assert.rejects(flushAsync(device), closed);
@@ -247,7 +250,7 @@ for (const engine of ENGINES) {
     t.after(() => device.close());
     assert.ok(device.readOnly);
     const buffer = device.allocate(4096);
-    const refused = (error: unknown) => isMpoolError(error, 'ERR_MPOOL_READ_ONLY');
+    const refused = { code: 'ERR_MPOOL_READ_ONLY' };
     await assert.rejects(writeAsync(device, 0, buffer, 'volatile'), refused);
     await assert.rejects(discardAsync(device, 0, 4096), refused);
     await readAsync(device, 0, buffer);

@@ -1,4 +1,5 @@
 /** Does I/O in ways that ends of threads and processes have to survive. Usage: child SCENE PATH ENGINE */
+import { statSync } from 'node:fs';
 import { parentPort, Worker, isMainThread, workerData } from 'node:worker_threads';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -43,6 +44,18 @@ const SCENES: Record<string, (task: Task) => Promise<void>> = {
     process.stdout.write('idle');
     (globalThis as { device?: Device }).device = device;
   },
+  /** So too when the last completions came while callbacks ran, so that no wake-up told of them. */
+  async slow(task) {
+    const device = await open(task);
+    for (let i = 0; i < 64; i++) {
+      device.read(0, device.allocate(2 ** 20), () => {
+        const untilMs = performance.now() + 2;
+        // Each system call lets the kernel post completions.
+        while (performance.now() < untilMs) statSync(task.path);
+      });
+    }
+    (globalThis as { device?: Device }).device = device;
+  },
   /** A read in flight does keep the process alive. */
   async busy(task) {
     const device = await open(task);
@@ -81,9 +94,9 @@ const SCENES: Record<string, (task: Task) => Promise<void>> = {
   /** Workers that are terminated with I/O in flight, one after the other, beside I/O of our own. */
   async terminate(task) {
     const device = await open(task);
-    let stop = false;
-    const own = (async () => {
-      while (!stop) await readAsync(device, 0, device.allocate(4096));
+    const own = { stop: false };
+    const reading = (async () => {
+      while (!own.stop) await readAsync(device, 0, device.allocate(4096));
     })();
     for (let i = 0; i < 6; i++) {
       const worker = new Worker(new URL(import.meta.url), {
@@ -95,14 +108,14 @@ const SCENES: Record<string, (task: Task) => Promise<void>> = {
       });
       await worker.terminate();
     }
-    stop = true;
-    await own;
+    own.stop = true;
+    await reading;
     await device.close();
     process.stdout.write('terminated');
   },
   async worker(task) {
     const device = await open(task);
-    keepReading(device, 64, () => parentPort?.postMessage('reading'));
+    keepReading(device, 64, () => answer('reading'));
   },
   /** Four workers that read, answer and end by themselves. */
   async workers(task) {
@@ -130,9 +143,14 @@ const SCENES: Record<string, (task: Task) => Promise<void>> = {
     await device.close();
     device.release(buffer);
     pageBuffers.trim(0);
-    parentPort?.postMessage(sum);
+    answer(sum);
   },
 };
+
+function answer(message: unknown): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port, not a window
+  parentPort?.postMessage(message);
+}
 
 /** In a function of its own, so that no register or frame of the caller holds the device. */
 async function forgetOne(task: Task): Promise<void> {

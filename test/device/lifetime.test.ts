@@ -11,6 +11,7 @@ import { ENGINES, program, temporaryFolder } from './places.ts';
 const SUM = String(20 * MIB);
 const ENDS: [scene: string, status: number, words: RegExp][] = [
   ['idle', 0, /^idle$/],
+  ['slow', 0, /^$/],
   ['busy', 0, /^read$/],
   ['exit', 0, /^exit$/],
   ['uncaught', 1, /^$/],

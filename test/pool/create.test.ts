@@ -148,22 +148,33 @@ test('options that are none are refused before any I/O', async () => {
 });
 
 test('content is refused, and is intact afterwards; force overwrites it', async () => {
-  for (const at of [0, 64 * MIB - 4096]) {
+  const contents: [string, (host: SimHost) => Promise<void> | void][] = [
+    ['mpool', (host) => host.disk(A).poke(0, Buffer.from('mpoolDev'))],
+    [
+      'LVM',
+      (host) => {
+        host.disk(A).poke(512, Buffer.from('LABELONE'));
+        host.disk(A).poke(536, Buffer.from('LVM2 001'));
+      },
+    ],
+    [
+      // Only its superblocks at the end are left.
+      'mpool',
+      async (host) => {
+        await create(host);
+        host.disk(A).poke(0, { fill: 0, lengthBytes: 4 * MIB });
+      },
+    ],
+  ];
+  for (const [what, put] of contents) {
     const host = machine();
-    host.disk(A).poke(at, Buffer.from('\u007fELF something precious'));
-    if (at === 0) host.disk(A).poke(0, Buffer.from('mpoolDev'));
-    else {
-      host.disk(A).poke(0, pattern(4096));
-    }
+    await put(host);
     const before = contentOf(host, A);
-    const refused = await create(host).then(
-      () => undefined,
-      (error: { code: string }) => error.code,
-    );
-    if (at === 0) assert.equal(refused, 'ERR_MPOOL_NOT_BLANK');
-    if (refused === undefined) continue;
+    await refuses(() => create(host), 'ERR_MPOOL_NOT_BLANK', new RegExp(what));
     assert.equal(contentOf(host, A), before);
     await create(host, { force: true });
+    const [found] = await findPools(host, HERE);
+    assert.equal(found?.name, NAME);
     await closeClean({ host, pool: await openHere(host, A) });
   }
 });
@@ -255,10 +266,10 @@ test('devices that are too small, too large a part, or one and the same', async 
 test('one device under two paths is refused by name, not as busy', async () => {
   const host = machine();
   // A link: both paths are of one device.
-  const { stat } = host;
+  const stat = host.stat.bind(host);
   host.stat = async (path) => {
-    const info = await stat.call(host, path);
-    return path === B ? { ...(await stat.call(host, A))! } : info;
+    const info = await stat(path);
+    return path === B ? { ...(await stat(A))! } : info;
   };
   await refuses(
     () => create(host, { staging: { path: B } }),

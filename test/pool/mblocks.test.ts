@@ -137,7 +137,7 @@ test('handles of another pool, and lists that are none, are refused', async () =
     ...[undefined, null, 5, 'x', {}].flatMap((list) => [
       () => one.pool.mblocks.commit(list as Mblock[]),
       () => one.pool.mblocks.abort(list as Mblock[]),
-      () => one.pool.mblocks.delete(list as unknown as MblockId[]),
+      () => one.pool.mblocks.delete(list as MblockId[]),
     ]),
     ...[null, 5, 'x'].flatMap((options) => [
       () => one.pool.mblocks.alloc(options as unknown as object),
@@ -250,7 +250,7 @@ test('list gives the committed ones in the order of their ids, by class', async 
     assert.ok(step <= 32, 'a list under way when the pool closes ends');
     done = await iterator.next().then(
       (result) => result.done === true,
-      (error: { code: string }) => error.code === 'ERR_MPOOL_CLOSED' || assert.fail(String(error)),
+      (error: { code: string }) => error.code === 'ERR_MPOOL_CLOSED' || assert.fail(error.code),
     );
   }
   assert.throws(() => pool.mblocks, { code: 'ERR_MPOOL_CLOSED' });

@@ -58,7 +58,7 @@ test('compact() replaces the content, from an array, a generator or a stream of 
   assert.deepEqual(await texts(root.records()), ['g0', 'g1', 'g2']);
   await root.compact(
     (async function* () {
-      for await (const record of root.records()) yield `${Buffer.from(record)}'`;
+      for await (const record of root.records()) yield `${Buffer.from(record).toString()}'`;
     })(),
   );
   await root.append('later');

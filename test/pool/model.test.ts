@@ -28,7 +28,7 @@ interface LogModel {
 async function codeOf(work: Promise<unknown>): Promise<string | undefined> {
   return work.then(
     () => undefined,
-    (error: { code?: string }) => error.code ?? assert.fail(String(error)),
+    (error: { code?: string }) => error.code ?? assert.fail('an error without a code'),
   );
 }
 

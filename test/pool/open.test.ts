@@ -110,7 +110,7 @@ test('open and close at every moment of each other', async () => {
     await mblock.abort();
     const third = openHere(host);
     // In the middle of one turn: between the microtasks of both.
-    for (let i = 0; i < wait; i++) await null;
+    for (let i = 0; i < wait; i++) await Promise.resolve();
     await second.close();
     await (await third).setParameters({ mode: wait });
     await (await third).close();
@@ -261,7 +261,7 @@ const VERSION_1 = Buffer.from(
     '6c000000000000000000000000000000',
     '0000000000000000f6dae318d5a24afd',
     'ad35385b5496c35501000100000074f5',
-    'f37d0000000000000102' + '0c168c199b63',
+    'f37d00000000000001020c168c199b63',
     '874ee1aa9e3693c2c8db620000000000',
     '00200000200000000000004000000000',
     '030000000000000077e6bc6d00000000',

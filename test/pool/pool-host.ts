@@ -71,13 +71,13 @@ export async function refuses(
   try {
     promise = call();
   } catch (error) {
-    assert.fail(`${call}: threw instead of rejecting: ${String(error)}`);
+    assert.fail(`${call.toString()}: threw instead of rejecting: ${String(error)}`);
   }
   const error = await promise.then(
-    () => assert.fail(`${call}: was not refused`),
+    () => assert.fail(`${call.toString()}: was not refused`),
     (reason: unknown) => reason as NodeJS.ErrnoException,
   );
-  assert.equal(error.code, code, `${call}: ${error.stack}`);
+  assert.equal(error.code, code, `${call.toString()}: ${error.stack}`);
   if (message !== undefined) assert.match(error.message, message);
   if (code === 'ERR_MPOOL_INVALID_ARG') {
     assert.ok(error instanceof RangeError || error instanceof TypeError, 'RangeError or TypeError');
