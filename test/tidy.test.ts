@@ -73,7 +73,7 @@ function roomOf(file: string): string {
 }
 
 const sources = filesUnder('src', ['.ts']);
-const code = ['src', 'test', 'bench', 'examples', 'scripts', 'native', 'tools']
+const code = ['src', 'test', 'bench', 'examples', 'scripts', 'native']
   .flatMap((folder) => filesUnder(folder, ['.ts', '.mjs', '.js', '.cc', '.h', '.c', '.py']))
   .concat(filesUnder('.ci', ['']));
 const documents = filesUnder('.', ['.md']);

@@ -44,17 +44,13 @@ export async function probeContent(
   return findSignature(ends) ?? (await findData(host, path, ends, ranges ?? ends.ranges));
 }
 
-/** The first match of the table; a damaged one only when no other place says more. */
+/** The first match of the table, in its order. */
 function findSignature(media: MediaEnds): Finding | undefined {
-  let damaged: Finding | undefined;
   for (const row of SIGNATURES) {
     for (const offsetBytes of row.offsetsBytes) {
       const found = matchSignature(row, offsetBytes, media);
-      if (found === undefined) continue;
-      if (!found.what.startsWith('a damaged ')) return found;
-      damaged ??= found;
+      if (found !== undefined) return found;
     }
-    if (damaged !== undefined) return damaged;
   }
   return undefined;
 }
@@ -137,8 +133,11 @@ function firstNonZero(piece: Uint8Array): number {
 }
 
 function checkRange({ offsetBytes, lengthBytes }: ByteRange): void {
-  const count = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
-  if (!count(offsetBytes) || !count(lengthBytes)) {
+  if (!isCount(offsetBytes) || !isCount(lengthBytes)) {
     throw invalidArgument(`no range of bytes: offset ${offsetBytes}, length ${lengthBytes}`);
   }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }

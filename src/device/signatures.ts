@@ -1,9 +1,10 @@
 /**
- * How media say what they hold: magic bytes at known places, all within a mebibyte of either end. The
- * places and values are those that the makers of each format document and that wipefs(8) and file(1)
- * go by. Rows are tried in order: what makes other devices of a device before file systems; these before
- * partition tables, because boot sectors of file systems look like partition tables and not the other
- * way round; and second copies last, because a later owner of the device may have left them standing.
+ * How media say what they hold: magic bytes at known places, all within a mebibyte of either end.
+ * The places and values are those that the makers of each format document and that wipefs(8) and
+ * file(1) go by. Rows are tried in order: what makes other devices of a device before file systems;
+ * these before partition tables, because boot sectors of file systems look like partition tables
+ * and not the other way round; and second copies last, because a later owner of the device may have
+ * left them standing.
  */
 import { equalBytes, viewOf } from '../base/bytes.ts';
 import { crc32c } from '../base/crc32c.ts';
@@ -35,6 +36,10 @@ const ZFS_LABEL_BYTES = 256 * KIB;
 /** Volume recognition descriptors begin at 32 KiB, in sectors of 2048 or 4096 bytes. */
 const UDF_DESCRIPTORS = steps(32 * KIB + 1, 2048, 32);
 const SWAP_PAGES = [4, 8, 16, 32, 64].map((kib) => kib * KIB - 10);
+/** Two sectors from the end: of 512 or of 4096 bytes. */
+const INTEL_PLACES = [-1024, -8 * KIB];
+/** The last sector, and one further in, in either byte order. */
+const DDF_PLACES = [-512, -257 * 512];
 const LUKS2_COPIES = [16, 32, 64, 128, 256, 512].map((kib) => kib * KIB);
 const MPOOL_COPIES = [64 * KIB, -64 * KIB, -4 * KIB, 8 * KIB];
 const MPOOL_MAGIC = ascii('mpoolDev');
@@ -56,8 +61,13 @@ export const SIGNATURES: readonly Signature[] = [
   raid('1.0', -8 * KIB),
   raid('0.90', -64 * KIB),
   raid('0.90', -64 * KIB, 'a92b4efc'),
-  { what: 'an Intel RAID member', offsetsBytes: [-1024], magic: ascii('Intel Raid ISM Cfg Sig. ') },
-  { what: 'a DDF RAID member', offsetsBytes: [-512], magic: hex('de11de11') },
+  {
+    what: 'an Intel RAID member',
+    offsetsBytes: INTEL_PLACES,
+    magic: ascii('Intel Raid ISM Cfg Sig. '),
+  },
+  { what: 'a DDF RAID member', offsetsBytes: DDF_PLACES, magic: hex('de11de11') },
+  { what: 'a DDF RAID member', offsetsBytes: DDF_PLACES, magic: hex('11de11de') },
   ...['8374026b', '8374026c', '8374026d'].map((magic) => ({
     what: 'a DRBD volume',
     offsetsBytes: [60 - 4 * KIB],
@@ -125,7 +135,11 @@ export const SIGNATURES: readonly Signature[] = [
   // Swap.
   { what: 'a swap area', offsetsBytes: SWAP_PAGES, magic: ascii('SWAPSPACE2') },
   { what: 'a swap area', offsetsBytes: SWAP_PAGES, magic: ascii('SWAP-SPACE') },
-  { what: 'a hibernation image', offsetsBytes: SWAP_PAGES, magic: ascii('S1SUSPEND') },
+  ...['S1SUSPEND', 'S2SUSPEND', 'ULSUSPEND', 'LINHIB0001'].map((magic) => ({
+    what: 'a hibernation image',
+    offsetsBytes: SWAP_PAGES,
+    magic: ascii(magic),
+  })),
 
   // Boot sectors and partition tables.
   { what: 'a FAT filesystem', offsetsBytes: [510], magic: hex('55aa'), judge: fat },
@@ -245,7 +259,7 @@ function ext(media: MediaEnds, at: number): string | undefined {
   return (compatible! & hasJournal) !== 0 ? 'an ext3 filesystem' : 'an ext2 filesystem';
 }
 
-/** Versions 1 and 2 have the magic at 16 of the superblock, version 3 at 24, in either byte order. */
+/** Versions 1 and 2 have the magic at 16 of the superblock, 3 at 24, in either byte order. */
 function minix(offsetBytes: 1040 | 1048, magic: string, little: boolean): Signature {
   const what = 'a minix filesystem';
   const judge = (media: MediaEnds): string | undefined => {

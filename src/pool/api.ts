@@ -129,7 +129,7 @@ export interface Mblocks {
   /** Several in one durable step: all of them or none after a crash. */
   commit(mblocks: readonly Mblock[]): Promise<void>;
   abort(mblocks: readonly Mblock[]): Promise<void>;
-  /** Several in one durable step per MDC. All ids are checked first. */
+  /** Several in durable steps of up to 512 that share a flush. All ids are checked first. */
   delete(ids: readonly MblockId[]): Promise<void>;
   /** Committed ones, in the order of their ids within each MDC. */
   list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MblockProperties>;

@@ -17,7 +17,6 @@ import { recordBytes } from './user-log.ts';
  * 1. Appends go to `target` while compacting, else to the pair's active log; nothing of a target counts
  *    before commit().
  * 2. While ending nothing is appended anywhere: appends wait until it is known which log goes on.
- * 3. After a header could not be written media alone know which log counts: nothing is appended again.
  */
 export class OpenMdc implements Held {
   readonly id: MdcId;
@@ -25,7 +24,6 @@ export class OpenMdc implements Held {
   handleCount = 0;
   #target: Log | null = null;
   #ending: Promise<void> | null = null;
-  #failure: MpoolError | null = null;
   #closing: Promise<void> | null = null;
   readonly #forget: () => void;
   readonly #readOnly: boolean;
@@ -35,7 +33,6 @@ export class OpenMdc implements Held {
     this.pair = pair;
     this.#readOnly = readOnly;
     this.#forget = forget;
-    pair.onFailure = (error) => (this.#failure ??= error);
   }
 
   get name(): string {
@@ -57,7 +54,6 @@ export class OpenMdc implements Held {
       const copy = Uint8Array.from(record);
       return this.#ending.then(() => this.append(copy, sync));
     }
-    this.#assertWhole();
     const room = this.current.append(record);
     return sync ? this.sync() : (room ?? RESOLVED);
   }
@@ -71,7 +67,6 @@ export class OpenMdc implements Held {
 
   start(): void {
     if (this.#target !== null) throw invalidArgument(`${this.name} is being compacted already`);
-    this.#assertWhole();
     this.#target = this.pair.begin();
   }
 
@@ -108,12 +103,7 @@ export class OpenMdc implements Held {
 
   async #close(): Promise<void> {
     await this.cancel();
-    await this.pair.active.close({ readOnly: this.#readOnly || this.#failure !== null });
-  }
-
-  #assertWhole(): void {
-    if (this.#failure === null) return;
-    throw new MpoolError('ERR_MPOOL_FAILED', this.name, { cause: this.#failure });
+    await this.pair.active.close({ readOnly: this.#readOnly });
   }
 }
 

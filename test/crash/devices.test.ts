@@ -18,7 +18,7 @@ const SIZE = 8 * MIB;
 sweepScenario('setParameters', {
   async run(rig) {
     await rig.setLabel('one');
-    await Promise.all([rig.setLabel('two')]);
+    await rig.setLabel('two');
   },
 });
 

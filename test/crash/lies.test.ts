@@ -100,7 +100,10 @@ async function prepared(sectorBytes: 512 | 4096): Promise<{ host: SimHost; model
 
 const LIES: [name: string, rule: FaultRule][] = [
   ['a lost write', { op: 'write', effect: { kind: 'lost' } }],
-  ['a torn write that is acknowledged', { op: 'write', effect: { kind: 'torn', acknowledged: true } }],
+  [
+    'a torn write that is acknowledged',
+    { op: 'write', effect: { kind: 'torn', acknowledged: true } },
+  ],
   ['a misdirected write', { op: 'write', effect: { kind: 'misdirected' } }],
   ['a bit flipped on its way', { op: 'write', effect: { kind: 'flip' } }],
   ['a flush that lies', { op: 'flush', effect: { kind: 'lost' } }],
@@ -165,19 +168,31 @@ function sectorsToDamage(host: SimHost, prng: SeededPrng): number[] {
 
 type Damage = (host: SimHost, at: number, prng: SeededPrng) => void;
 const DAMAGES: [name: string, damage: Damage][] = [
-  ['a flipped bit', (host, at, prng) => {
-    host.disk(CAPACITY).flipBit(at + below(prng, 512), below(prng, 8));
-  }],
-  ['a zeroed sector', (host, at) => {
-    host.disk(CAPACITY).poke(at, { fill: 0, lengthBytes: 512 });
-  }],
-  ['a sector of another place', (host, at) => {
-    const disk = host.disk(CAPACITY);
-    disk.poke(at, disk.bytes((at + 4096) % (disk.sizeBytes - 512), 512));
-  }],
-  ['an unreadable sector', (host, at) => {
-    host.disk(CAPACITY).failSectors(at, 512);
-  }],
+  [
+    'a flipped bit',
+    (host, at, prng) => {
+      host.disk(CAPACITY).flipBit(at + below(prng, 512), below(prng, 8));
+    },
+  ],
+  [
+    'a zeroed sector',
+    (host, at) => {
+      host.disk(CAPACITY).poke(at, { fill: 0, lengthBytes: 512 });
+    },
+  ],
+  [
+    'a sector of another place',
+    (host, at) => {
+      const disk = host.disk(CAPACITY);
+      disk.poke(at, disk.bytes((at + 4096) % (disk.sizeBytes - 512), 512));
+    },
+  ],
+  [
+    'an unreadable sector',
+    (host, at) => {
+      host.disk(CAPACITY).failSectors(at, 512);
+    },
+  ],
 ];
 
 for (const [index, [name, damage]] of DAMAGES.entries()) {

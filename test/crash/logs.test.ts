@@ -74,7 +74,7 @@ sweepScenario('MDC: alloc, append, startCompaction … endCompaction', {
 });
 
 sweepScenario('MDC: cancelled compactions, compact(), close, open, delete', {
-  prepare: async (rig) => void (await rig.append(await rig.newMdc(), 'old', true)),
+  prepare: async (rig) => rig.append(await rig.newMdc(), 'old', true),
   async run(rig) {
     const id = rig.model.idsOf('mdc').find((each) => each !== rig.model.root)!;
     await rig.startCompaction(id);

@@ -58,7 +58,11 @@ sweepScenario('MDC 0 is compacted by changes of parameters', {
   async prepare(rig) {
     const { log } = rig.store.poolRecords;
     const roomBytes = 3 * rig.store.capacity.descriptor.sectorBytes;
-    for (let i = 0; log.pair.active.usedBytes + roomBytes < log.pair.active.capacityBytes * 0.7; i++)
+    for (
+      let i = 0;
+      log.pair.active.usedBytes + roomBytes < log.pair.active.capacityBytes * 0.7;
+      i++
+    )
       await rig.setLabel(`label-${i}`);
   },
   async run(rig) {

@@ -96,7 +96,9 @@ export class LogModel {
   /** Why this content is none that may be there, or undefined. */
   problem(found: readonly Uint8Array[]): string | undefined {
     if (this.versions.some((version) => matches(version, found))) return undefined;
-    const allowed = this.versions.map((v) => `${v.durable}–${v.records.length} records`).join(' or ');
+    const allowed = this.versions
+      .map((v) => `${v.durable}–${v.records.length} records`)
+      .join(' or ');
     return `${found.length} records, not a prefix of what was appended with ${allowed}`;
   }
 

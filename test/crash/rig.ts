@@ -287,7 +287,9 @@ class SpaceGuard {
       const extent = { pageAddress: page, pageCount: 1 };
       if (!space.markUsed(extent)) continue;
       space.free(extent);
-      assert.fail(`I9: ${op} at ${offsetBytes}, ${lengthBytes} bytes of ${path}: page ${page} is free`);
+      assert.fail(
+        `I9: ${op} at ${offsetBytes}, ${lengthBytes} bytes of ${path}: page ${page} is free`,
+      );
     }
   };
 }

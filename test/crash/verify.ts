@@ -89,12 +89,19 @@ async function checkUsage({ pool, store }: Rig): Promise<void> {
 
 /** What was found is what may be there. */
 export function judge(model: PoolModel, found: Found): void {
-  assert.ok(model.names.includes(found.name), `I16: name ${found.name}, not of ${model.names}`);
-  assert.ok(model.labels.includes(found.label), `I16: label ${found.label}, not of ${model.labels}`);
+  assert.ok(
+    model.names.includes(found.name),
+    `I16: name ${found.name}, not of ${model.names.join()}`,
+  );
+  assert.ok(
+    model.labels.includes(found.label),
+    `I16: label ${found.label}, not of ${model.labels.join()}`,
+  );
   if (model.sizes.length > 0) {
     assert.ok(model.sizes.includes(found.sizeBytes), `I16: size ${found.sizeBytes}`);
   }
-  if (model.staging !== 'maybe') assert.equal(found.staging, model.staging === 'yes', 'I16: staging');
+  if (model.staging !== 'maybe')
+    assert.equal(found.staging, model.staging === 'yes', 'I16: staging');
   const there = (id: bigint): boolean => found.mblocks.has(id) || found.logs.has(id);
   for (const [id, object] of model.objects) {
     const name = `${object.kind} 0x${id.toString(16)}`;

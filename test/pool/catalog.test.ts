@@ -164,7 +164,7 @@ for (const sectorBytes of [512, 4096] as const) {
     let moves = 0;
     const { operations, images } = await sweepCrashes<Model>({
       seed: 3,
-      policies: (operations, seed) => survivorPolicies(operations, { limit: POLICIES, seed }),
+      policies: (volatile, seed) => survivorPolicies(volatile, { limit: POLICIES, seed }),
       async prepare() {
         prepared = { handedOut: new Set(), there: new Map(), groups: [] };
         const host = logHost({ sectorBytes });

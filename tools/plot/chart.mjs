@@ -1,12 +1,5 @@
-// Draws results of the benchmarks as bars, ours over the peer's, on a logarithmic axis:
-//   node tools/plot/plot.mjs docs/performance.json docs/performance.svg
-// Plain SVG, readable on light and dark pages; nothing to install.
-import { readFileSync, writeFileSync } from 'node:fs';
-
-const [source, target] = process.argv.slice(2);
-if (target === undefined) {
-  throw new Error('usage: node tools/plot/plot.mjs RESULTS.json CHART.svg');
-}
+// The chart: bars of ours over the peer's on a logarithmic axis, in plain SVG, readable on light and
+// dark pages.
 
 const WIDTH = 960;
 const LABEL = 400;
@@ -15,11 +8,6 @@ const ROW = 26;
 const TOP = 64;
 const TICKS = [0.5, 1, 2, 4, 8, 16, 32];
 
-const result = JSON.parse(readFileSync(source, 'utf8'));
-const rows = result.rows.filter((row) => row.ratio !== undefined && row.target !== undefined);
-const height = TOP + rows.length * ROW + 44;
-writeFileSync(target, draw());
-
 /** Where a ratio lies on the axis; what is beyond an end is drawn at that end. */
 function at(ratio) {
   const [first, last] = [TICKS[0], TICKS.at(-1)].map(Math.log2);
@@ -27,8 +15,11 @@ function at(ratio) {
   return LABEL + Math.min(1, Math.max(0, place)) * (WIDTH - LABEL - RIGHT);
 }
 
-function draw() {
+/** @returns the SVG of what one run of the benchmarks found */
+export function drawChart(result) {
   const { machine, date, runs } = result;
+  const rows = result.rows.filter((row) => row.ratio !== undefined && row.target !== undefined);
+  const height = TOP + rows.length * ROW + 44;
   const bottom = TOP + rows.length * ROW;
   const about = `${machine.cores} cores, Linux ${machine.kernel}, Node.js ${machine.node}, ${machine.fio}, medians of ${runs}, ${date.slice(0, 10)}`;
   const ticks = TICKS.map((tick) => {
