@@ -93,7 +93,7 @@ async function main(workloads: readonly Workload[]): Promise<void> {
   } finally {
     workspace.end();
   }
-  const command = ['npm run bench --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
+  const command = commandLine(runs, bench.sizeBytes);
   const date = new Date().toISOString();
   const result = { date, commit: commitOf(ROOT), command, runs, machine, rows };
   const file = resolve(
@@ -102,4 +102,10 @@ async function main(workloads: readonly Workload[]): Promise<void> {
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
   say(`\n${file}`);
+}
+
+/** What must be the same to get the same, and no paths. */
+function commandLine(runs: number, sizeBytes: number): string {
+  const words = ['npm run bench --', ...positionals, ...(values.quick ? ['--quick'] : [])];
+  return [...words, '--runs', runs, '--size', sizeBytes / GIB].join(' ');
 }

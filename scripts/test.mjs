@@ -12,7 +12,7 @@ const files = readdirSync('build/test', { recursive: true })
   .sort();
 const run = spawnSync(
   process.execPath,
-  ['--enable-source-maps', '--test', '--test-reporter=spec', ...files],
+  ['--enable-source-maps', '--test', '--test-timeout=300000', '--test-reporter=spec', ...files],
   { stdio: 'inherit' },
 );
 process.exit(run.status ?? 1);

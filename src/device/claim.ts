@@ -43,17 +43,24 @@ function busy(path: string, how: string): MpoolError {
   return new MpoolError('ERR_MPOOL_BUSY', `${path}: held ${how}`, { syscall: 'flock', path });
 }
 
-/** 'by pid 123 (fio)', from /proc/locks: "1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF". */
+/** 'by pid 123 (node server.js)', from /proc/locks: "1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF". */
 function lockHolder(stats: BigIntStats): string | undefined {
   const id = `${majorMinor(stats.dev)}:${stats.ino}`;
   for (const line of linesOf('/proc/locks')) {
     const [, kind, , , pid, file] = line.trim().split(/\s+/);
     if (kind !== 'FLOCK' || file !== id || pid === undefined || Number(pid) <= 0) continue;
-    const name = linesOf(`/proc/${pid}/comm`)[0];
     const self = Number(pid) === process.pid ? ', this process' : '';
-    return `by pid ${pid} (${name ?? 'unknown'}${self})`;
+    return `by pid ${pid} (${programOf(pid)}${self})`;
   }
   return undefined;
+}
+
+/** 'node server.js': the thread's name in /proc/PID/comm is 'MainThread' for a current Node. */
+function programOf(pid: string): string {
+  const [program, script] = (linesOf(`/proc/${pid}/cmdline`)[0] ?? '').split('\0');
+  if (program === undefined || program === '') return 'unknown';
+  const isScript = script !== undefined && script !== '' && !script.startsWith('-');
+  return isScript ? `${basename(program)} ${basename(script)}` : basename(program);
 }
 
 /** As /proc/locks prints a device number: two hexadecimal digits or more each. */

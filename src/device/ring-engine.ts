@@ -31,8 +31,6 @@ const COMPLETION_WORDS = 4;
 const TWO_32 = 2 ** 32;
 /** Pending entries are entered at once when they exceed this share of those in flight. */
 const PENDING_SHARE = 16;
-/** Up to so many in flight, completions are read one by one: 5 % more reads at queue depth 8. */
-const STEP_IN_FLIGHT_MAX = 32;
 const RETRY_MS = 1;
 /** Answers of the kernel that mean: later. */
 const LATER = new Set([constants.errno.EAGAIN, constants.errno.EBUSY, constants.errno.ENOMEM]);
@@ -195,59 +193,30 @@ export class RingEngine implements IoEngine {
   }
 
   #read(): void {
-    const count = this.#unreadCount();
-    if (this.#slots.length - this.#freeSlotCount <= STEP_IN_FLIGHT_MAX) this.#readStep(count);
-    else this.#readAll(count);
-  }
-
-  /** Only what is there now is read at once: a fast device must not keep the loop for itself. */
-  #unreadCount(): number {
-    return (Atomics.load(this.#words, this.#cqTailAt) - this.#cqHead) | 0;
-  }
-
-  #readAll(count: number): void {
+    const words = this.#words;
     this.#reading = true;
     try {
-      for (let left = count; left > 0; left--) this.#complete();
+      // Only what is there now: a fast device must not keep the loop for itself.
+      const tail = Atomics.load(words, this.#cqTailAt);
+      while (this.#cqHead !== tail) {
+        const at = this.#completionsAt + (this.#cqHead & this.#cqMask) * COMPLETION_WORDS;
+        const slot = words[at]!;
+        const result = words[at + 2]!;
+        this.#cqHead = (this.#cqHead + 1) | 0;
+        Atomics.store(words, this.#cqHeadAt, this.#cqHead);
+        this.#take(slot).complete(result);
+      }
     } finally {
       this.#reading = false;
-      this.#wasRead();
+      this.#drainBacklog();
+      this.#enter();
+      if (this.#cqHead !== Atomics.load(words, this.#cqTailAt)) setImmediate(() => this.#readOn());
     }
-  }
-
-  /**
-   * With few in flight they complete in waves, and the device is idle until the next is submitted. So
-   * whoever waited for one completion goes on, and submits, before the next one is looked at.
-   */
-  #readStep(left: number): void {
-    if (left > 1) process.nextTick(() => this.#readStep(left - 1));
-    try {
-      if (left > 0) this.#complete();
-    } finally {
-      if (left <= 1) this.#wasRead();
-    }
-  }
-
-  /** One that is there. */
-  #complete(): void {
-    const words = this.#words;
-    const at = this.#completionsAt + (this.#cqHead & this.#cqMask) * COMPLETION_WORDS;
-    const slot = words[at]!;
-    const result = words[at + 2]!;
-    this.#cqHead = (this.#cqHead + 1) | 0;
-    Atomics.store(words, this.#cqHeadAt, this.#cqHead);
-    this.#take(slot).complete(result);
-  }
-
-  #wasRead(): void {
-    this.#drainBacklog();
-    this.#enter();
-    if (this.#unreadCount() > 0) setImmediate(() => this.#readOn());
   }
 
   /** What the ring did not call for: entering nothing lets it see whether the loop is still needed. */
   #readOn(): void {
-    this.#readAll(this.#unreadCount());
+    this.#read();
     binding.ringEnter(this.#ring, 0);
   }
 

@@ -83,7 +83,8 @@ export async function locatePool(
     const mayBeName = found?.newest === undefined && !target.includes('/');
     const named = mayBeName ? await byName(host, target, where) : undefined;
     // Nothing found: activating the path says best what is wrong with it.
-    return named ?? { capacityPath: info.path, stagingPaths: [] };
+    if (named !== undefined) return named;
+    return { capacityPath: info.path, stagingPaths: await stagingOf(host, found?.newest, where) };
   }
   const named = target.includes('/') ? undefined : await byName(host, target, where);
   if (named !== undefined) return named;
@@ -92,6 +93,23 @@ export async function locatePool(
     ? target
     : `pool '${target}' (looked in ${looked || 'nothing'})`;
   throw new MpoolError('ERR_MPOOL_NOT_FOUND', detail, { path: target });
+}
+
+/** Where the staging device is now, when it is not where it was last: it must not stop a pool. */
+async function stagingOf(
+  host: Host,
+  capacity: Superblock | undefined,
+  where: SearchPlaces,
+): Promise<string[]> {
+  if (capacity?.staging === undefined) return [];
+  if ((await host.stat(capacity.stagingPath).catch(() => undefined)) !== undefined) return [];
+  const found = await findDevices(host, where);
+  const { poolUuid } = capacity;
+  return found
+    .filter(
+      (each) => !isCapacity(each.superblock) && equalBytes(each.superblock.poolUuid, poolUuid),
+    )
+    .map(({ path }) => path);
 }
 
 async function byName(

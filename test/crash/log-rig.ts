@@ -8,6 +8,7 @@ import { firstHeader, LogPair, refuseDamage } from '../../src/pool/log-pair.ts';
 import { freshLogEnd, logPlace, resumedLogEnd, writeLogHeader } from '../../src/pool/log-place.ts';
 import { readLogHeader, scanLog, type LogPlace } from '../../src/pool/log-scan.ts';
 import { SimHost, type SimHostOptions } from '../../src/testing/index.ts';
+import { watchedDevice } from './watched-host.ts';
 
 export const DISK = '/dev/log';
 export const FIRST_PAGE = 32;
@@ -28,8 +29,10 @@ export function logHost(
   return host;
 }
 
-export async function openRig(host: SimHost): Promise<LogRig> {
-  const device = await host.openDevice(DISK, { access: 'write' });
+/** @param kind with 'file' the log writes zeros ahead of its frames */
+export async function openRig(host: SimHost, kind: 'block' | 'file' = 'block'): Promise<LogRig> {
+  const claimed = await host.openDevice(DISK, { access: 'write' });
+  const device = watchedDevice(claimed, () => {}, kind);
   return { host, device, gate: new FlushGate(device) };
 }
 

@@ -57,9 +57,15 @@ export class Rig {
 
   static async open(host: SimHost, model: PoolModel, options: RigOptions = {}): Promise<Rig> {
     const guard = new SpaceGuard();
-    const environment = { ...host.environment, host: watched(host, guard.watch) };
+    const capacityPath = options.path ?? (host.paths.includes(CAPACITY) ? CAPACITY : FILE);
+    // Both ways of writing logs: with zeros ahead, as on files, and without.
+    const kind =
+      host.paths.includes(capacityPath) && host.disk(capacityPath).sectorBytes === 512
+        ? 'block'
+        : 'file';
+    const environment = { ...host.environment, host: watched(host, guard.watch, kind) };
     const store = await activate(environment, {
-      capacityPath: options.path ?? (host.paths.includes(CAPACITY) ? CAPACITY : FILE),
+      capacityPath,
       stagingPaths: host.paths.includes(STAGING) ? [STAGING] : [],
       readOnly: options.readOnly === true,
       force: false,

@@ -11,10 +11,11 @@ export type Watch = (
   lengthBytes: number,
 ) => void;
 
-export function watched(host: SimHost, watch: Watch): Host {
+/** @param kind what the devices say they are: logs on block devices are written without zeros ahead */
+export function watched(host: SimHost, watch: Watch, kind: Device['kind'] = 'simulated'): Host {
   return {
     openDevice: async (path: string, options: OpenDeviceOptions) =>
-      watchedDevice(await host.openDevice(path, options), watch),
+      watchedDevice(await host.openDevice(path, options), watch, kind),
     createFile: (path, sizeBytes) => host.createFile(path, sizeBytes),
     growFile: (path, sizeBytes) => host.growFile(path, sizeBytes),
     removeFile: (path) => host.removeFile(path),
@@ -24,10 +25,12 @@ export function watched(host: SimHost, watch: Watch): Host {
   };
 }
 
-function watchedDevice(device: Device, watch: Watch): Device {
+/** As watched(), of one device. */
+export function watchedDevice(device: Device, watch: Watch, kind: Device['kind']): Device {
   const { path } = device;
   return new Proxy(device, {
     get(target, name) {
+      if (name === 'kind') return kind;
       if (name === 'read') {
         return (offsetBytes: number, buffer: Uint8Array, done: Done): void => {
           watch('read', path, offsetBytes, buffer.length);

@@ -6,15 +6,17 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { MIB } from '../../src/base/units.ts';
 import { SystemHost } from '../../src/device/system-host.ts';
 import { loopDevice, noLoopDevices, program, temporaryFolder } from './places.ts';
 
 const host = new SystemHost();
 
-async function hold(path: string, access: string): Promise<[ChildProcess, string]> {
+async function hold(t: TestContext, path: string, access: string): Promise<[ChildProcess, string]> {
   const child = spawn(process.execPath, [program('claim-child'), path, access]);
+  // A test that fails must not leave a holder behind, whom everyone after it would wait for.
+  t.after(() => child.kill('SIGKILL'));
   const [answer] = (await once(child.stdout, 'data')) as [Buffer];
   return [child, answer.toString().trim()];
 }
@@ -36,7 +38,7 @@ for (const kind of ['file', 'loop device'] as const) {
       const device = await host.openDevice(path, { access: 'write' });
       for (const access of ['read', 'write'] as const) {
         await assert.rejects(host.openDevice(path, { access }), busy);
-        const [child, answer] = await hold(path, access);
+        const [child, answer] = await hold(t, path, access);
         assert.match(answer, access === 'read' || kind === 'file' ? /held by pid/ : /held/);
         if (kind === 'file') assert.ok(answer.includes(`pid ${process.pid}`), answer);
         await letGo(child);
@@ -47,13 +49,16 @@ for (const kind of ['file', 'loop device'] as const) {
     await t.test('readers share, and keep writers out', async () => {
       const device = await host.openDevice(path, { access: 'read' });
       const second = await host.openDevice(path, { access: 'read' });
-      const [reader, answer] = await hold(path, 'read');
+      const [reader, answer] = await hold(t, path, 'read');
       assert.equal(answer, 'held');
       await assert.rejects(host.openDevice(path, { access: 'write' }), busy);
       await device.close();
       await second.close();
       await assert.rejects(host.openDevice(path, { access: 'write' }), (error: Error) => {
-        assert.ok(error.message.includes(`held by pid ${reader.pid} (node)`), error.message);
+        assert.ok(
+          error.message.includes(`held by pid ${reader.pid} (node claim-child.js)`),
+          error.message,
+        );
         return true;
       });
       await letGo(reader);
@@ -61,7 +66,7 @@ for (const kind of ['file', 'loop device'] as const) {
     });
 
     await t.test('a killed writer holds nothing', async () => {
-      const [writer, answer] = await hold(path, 'write');
+      const [writer, answer] = await hold(t, path, 'write');
       assert.equal(answer, 'held');
       await assert.rejects(host.openDevice(path, { access: 'read' }), busy);
       writer.kill('SIGKILL');
@@ -71,7 +76,7 @@ for (const kind of ['file', 'loop device'] as const) {
 
     await t.test('an instant claim, as udev makes, is waited for', async () => {
       const other = await host.openDevice(path, { access: 'read' });
-      setTimeout(() => void other.close(), 60);
+      setTimeout(() => void other.close(), 5);
       await (await host.openDevice(path, { access: 'write' })).close();
     });
   });

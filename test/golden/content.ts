@@ -21,8 +21,11 @@ export interface GoldenContent {
 
 export async function fillGolden(pool: Pool): Promise<GoldenContent> {
   const prng = new SeededPrng(2);
-  const bytesOf = (length: number): Uint8Array =>
-    Uint8Array.from({ length }, () => prng.u32() & 0xff);
+  // Of a period that no page divides, so that it compresses and no two pages are alike.
+  const bytesOf = (length: number): Uint8Array => {
+    const period = Uint8Array.from({ length: 509 }, () => prng.u32() & 0xff);
+    return Uint8Array.from({ length }, (_, i) => period[i % period.length]!);
+  };
   const deleted: string[] = [];
   for (const [i, lengthBytes] of [0, 1, 4096, 4097, 100_000, 1_044_480].entries()) {
     const mblock = await pool.mblocks.alloc({ mediaClass: i % 2 === 0 ? 'capacity' : 'staging' });

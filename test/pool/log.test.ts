@@ -29,7 +29,8 @@ test('random records fill a log to its end, and come back; what is refused leave
     const prng = new SeededPrng(seed);
     const pageCount = 2 + below(prng, seed % 4 === 0 ? 300 : 30);
     const host = logHost({ seed, sectorBytes: seed % 2 === 0 ? 512 : 4096 });
-    let rig = await openRig(host);
+    const kind = seed % 3 === 0 ? 'file' : 'block';
+    let rig = await openRig(host, kind);
     let log = await newLog(rig, pageCount);
     const wanted: Buffer[] = [];
     let refusals = 0;
