@@ -173,7 +173,7 @@ test('check gives status 1 and says where, when something is wrong', async () =>
     clean: false,
   };
   const check = async (): Promise<typeof report> => report;
-  const { status, out } = await runTool(['check', 'mp1'], { check } as Partial<Store>);
+  const { status, out } = await runTool(['check', 'mp1'], { check });
   assert.equal(status, 1);
   assert.equal(
     out,

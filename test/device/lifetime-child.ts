@@ -88,7 +88,9 @@ const SCENES: Record<string, (task: Task) => Promise<void>> = {
           () => true,
           () => false,
         );
-      if (opened) return void process.stdout.write('released');
+      if (!opened) continue;
+      process.stdout.write('released');
+      return;
     }
   },
   /** Workers that are terminated with I/O in flight, one after the other, beside I/O of our own. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { SeededPrng } from '../../src/base/prng.ts';
-import type { MblockId, Pool } from '../../src/pool/api.ts';
+import type { Pool } from '../../src/pool/api.ts';
 
 export const GOLDEN_SIZES = { capacity: 64 * 2 ** 20, staging: 32 * 2 ** 20 };
 
@@ -59,7 +59,7 @@ export async function fillGolden(pool: Pool): Promise<GoldenContent> {
 export async function readGolden(pool: Pool): Promise<Omit<GoldenContent, 'deleted'>> {
   const mblocks: GoldenContent['mblocks'] = [];
   for await (const { id, mediaClass, writtenBytes } of pool.mblocks.list()) {
-    const bytes = await pool.mblocks.read(id as MblockId, 0, writtenBytes);
+    const bytes = await pool.mblocks.read(id, 0, writtenBytes);
     mblocks.push({ id: hex(id), mediaClass, writtenBytes, sha256: sha256(bytes) });
   }
   const mlogs: GoldenContent['mlogs'] = [];

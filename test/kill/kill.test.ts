@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { below, SeededPrng } from '../../src/base/prng.ts';
-import { check, create, type MblockId, open, type Pool } from '../../src/index.ts';
+import { check, create, open, type Pool } from '../../src/index.ts';
 import { contentOf, type Event, Expectation } from './events.ts';
 
 const kills = Number(process.env['KILLS'] ?? 12);
@@ -76,7 +76,7 @@ async function compareObjects(pool: Pool, expected: Expectation): Promise<void> 
       `object ${name} was begun, with that length`,
     );
     assert.ok(!expected.deleted.has(name), `object ${name} stays deleted`);
-    const bytes = await pool.mblocks.read(id as MblockId, 0, writtenBytes);
+    const bytes = await pool.mblocks.read(id, 0, writtenBytes);
     assert.ok(Buffer.compare(bytes, contentOf(id, writtenBytes)) === 0, `bytes of object ${name}`);
   }
   for (const name of expected.committed) {
