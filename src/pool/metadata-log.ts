@@ -115,6 +115,7 @@ export class MetadataLog {
   }
 
   async #compact(): Promise<void> {
+    const old = this.#pair.active;
     const target = this.#pair.begin();
     try {
       await this.#fill(target);
@@ -123,7 +124,7 @@ export class MetadataLog {
       await target.drop();
       throw error;
     }
-    this.#retiredFrames += target.frameCount;
+    this.#retiredFrames += old.frameCount;
     this.compactionCount += 1;
   }
 
