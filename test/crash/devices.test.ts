@@ -10,7 +10,7 @@ import { SimHost } from '../../src/testing/index.ts';
 import { PoolModel } from './model.ts';
 import { CAPACITY, FILE, MIB, Rig, STAGING } from './rig.ts';
 import { newPool, SECTORS, SEED, sweepScenario, sweepTest, verifier } from './sweep.ts';
-import { closeClean, verifyPool } from './verify.ts';
+import { closeClean } from './verify.ts';
 
 const WHERE = { places: ['/pool'], blockDevices: true };
 const SIZE = 8 * MIB;
@@ -70,7 +70,7 @@ for (const sectorBytes of SECTORS) {
         await renamePool(host.environment, CAPACITY, 'p3', WHERE);
         doneAgain();
       },
-      verify: verifier(2),
+      verify: verifier(4),
     });
   });
 
@@ -98,6 +98,7 @@ async function sweepCreate(
   over: boolean,
 ): Promise<void> {
   let old: PoolModel | null = null;
+  const verify = verifier(4);
   await sweepTest<Making>(name, {
     seed: SEED,
     async prepare() {
@@ -135,11 +136,11 @@ async function sweepCreate(
       const pool = found.find(({ devices: of }) => of.some((d) => d.mediaClass === 'capacity'));
       if (made === 'yes') assert.equal(pool?.name, 'new', 'I16: an acknowledged pool is there');
       if (pool === undefined) return refusesToOpen(image);
-      if (pool.name === 'p1') return verifyPool(image, before!.clone());
+      if (pool.name === 'p1') return verify(image, before!);
       const model = new PoolModel();
       model.names = ['new'];
       model.staging = devices === 'both' ? 'yes' : 'no';
-      await verifyPool(image, model);
+      await verify(image, model);
     },
   });
 }
@@ -150,6 +151,7 @@ async function sweepDestroy(
   sectorBytes: 512 | 4096,
 ): Promise<void> {
   let model = new PoolModel();
+  const verify = verifier(4);
   await sweepTest<{ destroyed: boolean }>(name, {
     seed: SEED,
     async prepare() {
@@ -169,7 +171,7 @@ async function sweepDestroy(
       const found = await findPools(image, WHERE);
       const whole = found.some(({ devices: of }) => of.some((d) => d.mediaClass === 'capacity'));
       if (destroyed) assert.equal(found.length, 0, 'I16: a destroyed pool is gone');
-      if (whole) return verifyPool(image, model.clone());
+      if (whole) return verify(image, model);
       await refusesToOpen(image);
     },
   });

@@ -288,3 +288,32 @@ test('erase: one write, a higher generation, and BUSY for appends meanwhile', as
   await opened.erase(0, next.host.prng);
   assert.equal(opened.generation, 8);
 });
+
+test('on a file zeros go ahead of small frames, and no frame is written beside them', async () => {
+  for (let step = 0; step < 6; step++) {
+    const host = logHost();
+    const rig = await openRig(host, 'file');
+    const log = await newLog(rig, 800);
+    const wanted: string[] = [];
+    const append = (record: Buffer): void => {
+      wanted.push(record.toString());
+      void log.append(record);
+    };
+    for (let round = 0; round < 4; round++) {
+      append(Buffer.from(`small ${round}`));
+      const synced = log.sync();
+      // While its frame and the zeros behind it are on their way, frames fill up behind them.
+      for (let tick = 0; tick < step; tick++) await Promise.resolve();
+      append(Buffer.alloc(60_000 + 70_000 * step, `large ${round} `));
+      if (step % 2 === 0) await log.settle();
+      await synced;
+    }
+    await log.sync();
+    const zeros = host.trace.events.some(({ op, lengthBytes }) => {
+      return op === 'write' && lengthBytes > 512 && lengthBytes < 60_000;
+    });
+    assert.ok(zeros, 'zeros were written');
+    const { records } = await reopenLog(await openRig(host.crash()), 800);
+    assert.deepEqual(texts(records), wanted);
+  }
+});
