@@ -23,6 +23,11 @@ export class FlushGate {
     this.#device = device;
   }
 
+  /** A flush is in flight or asked for: one more to wait for it costs the device nothing. */
+  get busy(): boolean {
+    return this.#running;
+  }
+
   flush(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.flushThen((error) => (error === null ? resolve() : reject(error)));

@@ -534,7 +534,8 @@ export class Log {
     }
     this.#waiters = [];
     const records = this.#recordCount;
-    const alone = !this.#dirty();
+    // Where others wait for a flush anyway, a flush of our own would only make the device do it twice.
+    const alone = !this.#dirty() && (this.#used === 0 || !this.#gate.busy);
     if (this.#used > 0) this.#seal(alone ? 'durable' : 'volatile');
     const tailBytes = this.#tailBytes;
     const frames = this.#volatileFrames;
