@@ -17,8 +17,8 @@
 #ifndef IORING_SETUP_SINGLE_ISSUER
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
 #endif
-#ifndef IORING_FEAT_SINGLE_MMAP
-#define IORING_FEAT_SINGLE_MMAP (1U << 0)
+#ifndef IORING_FEAT_RW_CUR_POS
+#define IORING_FEAT_RW_CUR_POS (1U << 3)
 #endif
 
 namespace mpool {
@@ -55,8 +55,8 @@ int open_io_uring(Ring* ring, uint32_t sq_entries, uint32_t cq_entries, uint32_t
   if (fd < 0) return fd;
   ring->fd = fd;
   ring->setup_flags = params.flags;
-  // Single mmap is of Linux 5.4: older kernels lack half of what we use, so they take the next rung.
-  if (!(params.features & IORING_FEAT_SINGLE_MMAP)) return -ENOSYS;
+  // Of Linux 5.6, as are the READ and WRITE operations: older kernels take the next rung.
+  if (!(params.features & IORING_FEAT_RW_CUR_POS)) return -ENOSYS;
   size_t sq_bytes = params.sq_off.array + params.sq_entries * sizeof(uint32_t);
   size_t cq_bytes = params.cq_off.cqes + params.cq_entries * sizeof(io_uring_cqe);
   ring->memory_bytes = sq_bytes > cq_bytes ? sq_bytes : cq_bytes;

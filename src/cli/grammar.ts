@@ -106,10 +106,11 @@ function readParameter(
   }
   if (name in values) throw new UsageError(`'${name}' may not be specified more than once`);
   const value = parameter.kind.read(text, name);
-  if (value === 'EINVAL') throw new UsageError(`unable to convert '${word}': Invalid argument`);
-  if (value === 'ERANGE') {
-    const message = `unable to convert '${word}': Numerical result out of range`;
-    throw new UsageError(message, 'ERANGE');
+  if (value === 'EINVAL' || value === 'ERANGE') {
+    const why = value === 'EINVAL' ? 'Invalid argument' : 'Numerical result out of range';
+    const { allowed } = parameter.kind;
+    const advice = allowed === undefined ? '' : `, allowed is ${allowed}`;
+    throw new UsageError(`unable to convert '${word}': ${why}${advice}`, value);
   }
   values[name] = value;
 }

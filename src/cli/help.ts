@@ -28,7 +28,7 @@ export function globalHelp(commands: readonly Command[], more: boolean): string 
       'After -- everything is an argument. With --json each command prints one JSON document.\n\n' +
       section('Exit status:', [
         ['0', 'done'],
-        ['1', 'an operating error, or something wrong found by check'],
+        ['1', 'an operating error, or an error or warning found by check'],
         ['2', 'a mistake in usage: nothing was touched'],
         ['130', 'interrupted'],
       ]).trimEnd() +

@@ -13,7 +13,8 @@ export function jsonDocument(verb: string, content: object): string {
 
 /**
  * The same document for lists too long to hold: `items` are written as they come, as the member
- * `name`.
+ * `name`. When they fail before the first, nothing is written; later, what came before is a whole
+ * document.
  */
 export async function writeJsonList(
   out: Output,
@@ -21,14 +22,20 @@ export async function writeJsonList(
   name: string,
   items: AsyncIterable<unknown> | Iterable<unknown>,
 ): Promise<void> {
-  const head = JSON.stringify({ schema: JSON_SCHEMA, verb });
-  await out.write(`${head.slice(0, -1)},${JSON.stringify(name)}:[`);
-  let separator = '';
-  for await (const item of items) {
-    await out.write(separator + JSON.stringify(item, bigintAsHex));
-    separator = ',';
+  const opening = JSON.stringify({ schema: JSON_SCHEMA, verb });
+  const head = `${opening.slice(0, -1)},${JSON.stringify(name)}:[`;
+  let before = head;
+  try {
+    for await (const item of items) {
+      await out.write(before + JSON.stringify(item, bigintAsHex));
+      before = ',';
+    }
+  } catch (error) {
+    // The first error is the one to tell, also when it is the output that failed.
+    if (before !== head) await out.write(']}\n').catch(() => undefined);
+    throw error;
   }
-  await out.write(']}\n');
+  await out.write(before === head ? `${head}]}\n` : ']}\n');
 }
 
 function bigintAsHex(_key: string, value: unknown): unknown {

@@ -34,6 +34,8 @@ interface CheckReport {
   findings: CheckFinding[];
   /** How many findings of a structure are beyond those listed. */
   omitted: object;
+  /** Of all findings, listed or not. */
+  severityCounts: { error: number; warning: number; note: number };
   counts: object;
   durationMs: number;
   clean: boolean;

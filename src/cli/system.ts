@@ -83,6 +83,13 @@ export async function pathExists(path: string): Promise<boolean> {
   );
 }
 
+export async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );
+}
+
 /** The absolute path with its links resolved; undefined when nothing is there. */
 export async function realPath(path: string): Promise<string | undefined> {
   return realpath(path).catch(() => undefined);

@@ -12,19 +12,35 @@ import { UsageError } from './usage-error.ts';
 export interface Kind<T> {
   /** What stands for the value in the help: 'SIZE'. */
   readonly form: string;
+  /** What values there are, for those who typed another. */
+  readonly allowed?: string;
   /** @throws UsageError when a sentence of its own tells more than the two codes */
   read(text: string, name: string): T | 'EINVAL' | 'ERANGE';
 }
 
-/** Bytes, more than none. */
-export const sizeKind: Kind<number> = {
-  form: 'SIZE',
-  read: (text) => checkedSize(parseSize(text)),
-};
+const SIZE_FORM = 'bytes, or with a suffix k, m, g, t, p or e (powers of 1024)';
+
+/** Bytes of a device or file, in the limits of the library. */
+export const deviceSizeKind: Kind<number> = limitedSizeKind(MIB, 2 ** 53 - 1, '1m to less than 8p');
+
+/** Bytes that a log can take, in the limits of the library. */
+export const logSizeKind: Kind<number> = limitedSizeKind(1, 2 ** 44, '1 to 16t');
+
+function limitedSizeKind(min: number, max: number, range: string): Kind<number> {
+  return {
+    form: 'SIZE',
+    allowed: `${range}: ${SIZE_FORM}`,
+    read(text) {
+      const bytes = checkedSize(parseSize(text));
+      return typeof bytes === 'number' && (bytes < min || bytes > max) ? 'ERANGE' : bytes;
+    },
+  };
+}
 
 /** Bytes, from none. */
 export const offsetKind: Kind<number> = {
   form: 'SIZE',
+  allowed: `0 to less than 8p: ${SIZE_FORM}`,
   read: (text) => (parseSize(text) === 0 ? 0 : checkedSize(parseSize(text))),
 };
 
@@ -32,10 +48,9 @@ export const offsetKind: Kind<number> = {
 export const zoneSizeKind: Kind<number> = {
   form: 'MIB',
   read(text, name) {
-    const bytes = checkedSize(parseSize(text, MIB));
-    if (typeof bytes !== 'number') return bytes;
+    const bytes = parseSize(text, MIB) ?? 0;
     if (isPowerOfTwo(bytes) && bytes >= MIB && bytes <= 64 * MIB) return bytes;
-    throw new UsageError(`${name} must be power-of-2 in [1..64]`);
+    throw new UsageError(`${name} must be 1, 2, 4, 8, 16, 32 or 64 (MiB)`);
   },
 };
 
@@ -46,11 +61,13 @@ export const textKind: Kind<string> = {
 
 export const pathKind: Kind<string> = {
   form: 'PATH',
+  allowed: 'a path',
   read: (text) => (text === '' ? 'EINVAL' : text),
 };
 
 export const modeKind: Kind<number> = {
   form: 'OCTAL',
+  allowed: 'octal permission bits, 0 to 0777',
   read(text) {
     if (!/^[0-7]{1,11}$/.test(text)) return 'EINVAL';
     const mode = Number.parseInt(text, 8);
@@ -60,6 +77,7 @@ export const modeKind: Kind<number> = {
 
 export const classKind: Kind<MediaClass> = {
   form: 'CLASS',
+  allowed: 'capacity or staging',
   read(text) {
     const found = (['capacity', 'staging'] as const).find((name) => name.startsWith(text));
     return text === '' ? 'EINVAL' : (found ?? 'EINVAL');
@@ -68,12 +86,14 @@ export const classKind: Kind<MediaClass> = {
 
 export const uuidKind: Kind<string> = {
   form: 'UUID',
+  allowed: '32 hexadecimal digits as 8-4-4-4-12',
   read: (text) => (parseUuid(text) === undefined ? 'EINVAL' : text.toLowerCase()),
 };
 
 export function integerKind(min: number, max: number): Kind<number> {
   return {
     form: 'N',
+    allowed: `a whole number from ${min} to ${max}`,
     read(text) {
       if (!/^(0x[0-9a-f]+|\d+)$/i.test(text)) return 'EINVAL';
       const value = Number(text);
@@ -86,6 +106,7 @@ export function integerKind(min: number, max: number): Kind<number> {
 export function accountKind(kind: AccountKind): Kind<number> {
   return {
     form: kind === 'user' ? 'USER' : 'GROUP',
+    allowed: `a ${kind} of this machine, or a number below 4294967295`,
     read(text) {
       if (!/^\d+$/.test(text)) return accountId(kind, text) ?? 'EINVAL';
       // The highest number means 'no one' to chown(2).

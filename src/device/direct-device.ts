@@ -39,6 +39,8 @@ export interface DirectDeviceOptions {
   path: string;
   kind: 'file' | 'block';
   fd: number;
+  /** Holds the claim of what is behind the device; closed with it. */
+  backingFd: number | undefined;
   readOnly: boolean;
   limits: DeviceLimits;
   engine: IoEngine;
@@ -55,6 +57,7 @@ export class DirectDevice implements Device {
   readonly optimalWriteBytes: number;
   readonly #engine: IoEngine;
   readonly #fd: number;
+  readonly #backingFd: number | undefined;
   readonly #measure: () => Promise<number>;
   #sizeBytes: number;
   #inFlight = 0;
@@ -62,7 +65,7 @@ export class DirectDevice implements Device {
   #onIdle: (() => void) | undefined;
 
   constructor(options: DirectDeviceOptions) {
-    const { path, kind, fd, readOnly, limits, engine, measure } = options;
+    const { path, kind, fd, backingFd, readOnly, limits, engine, measure } = options;
     this.path = path;
     this.kind = kind;
     this.engine = engine.name;
@@ -72,8 +75,9 @@ export class DirectDevice implements Device {
     this.#sizeBytes = limits.sizeBytes;
     this.#engine = engine;
     this.#fd = fd;
+    this.#backingFd = backingFd;
     this.#measure = measure;
-    forgotten.register(this, { fd, path }, this);
+    forgotten.register(this, { fd, backingFd, path }, this);
   }
 
   get sizeBytes(): number {
@@ -159,6 +163,7 @@ export class DirectDevice implements Device {
       });
     }
     await closeDescriptor(this.#fd);
+    if (this.#backingFd !== undefined) await closeDescriptor(this.#backingFd);
   }
 
   #check(offsetBytes: number, lengthBytes: number): void {
@@ -255,9 +260,16 @@ export class DirectDevice implements Device {
 }
 
 /** A device that nobody closed: its claim would last as long as the process. */
-const forgotten = new FinalizationRegistry<{ fd: number; path: string }>(({ fd, path }) => {
+interface Held {
+  fd: number;
+  backingFd: number | undefined;
+  path: string;
+}
+
+const forgotten = new FinalizationRegistry<Held>(({ fd, backingFd, path }) => {
   process.emitWarning(`${path} was collected without close()`, { code: 'MPOOL_NOT_CLOSED' });
   close(fd, () => {});
+  if (backingFd !== undefined) close(backingFd, () => {});
 });
 
 function isRange(offsetBytes: number, lengthBytes: number): boolean {

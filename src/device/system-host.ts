@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { binding } from '../native/binding.ts';
+import { claimBackingFile } from './backing-claim.ts';
 import { busyBlockDevice, claim } from './claim.ts';
 import type { Device } from './device.ts';
 import { deviceLimits } from './device-limits.ts';
@@ -30,11 +31,15 @@ export class SystemHost implements Host {
       throw invalidArgument(`${path} is neither a block device nor a regular file`);
     }
     const { fd, direct } = await openForIo(info, options.access);
+    let backingFd: number | undefined;
     try {
       await claim(fd, path, options.access);
-      return await makeDevice(fd, path, options, direct);
+      const { rdev } = await statDescriptor(fd);
+      if (info.kind === 'block') backingFd = await claimBackingFile(rdev, options.access);
+      return await makeDevice(fd, backingFd, path, options, direct);
     } catch (error) {
       await closeDescriptor(fd);
+      if (backingFd !== undefined) await closeDescriptor(backingFd);
       throw pathError(error, path);
     }
   }
@@ -156,6 +161,7 @@ async function openForIo(info: PathInfo, access: 'read' | 'write'): Promise<Open
 
 async function makeDevice(
   fd: number,
+  backingFd: number | undefined,
   path: string,
   options: OpenDeviceOptions,
   direct: boolean,
@@ -174,6 +180,7 @@ async function makeDevice(
     path,
     kind: stats.isBlockDevice() ? 'block' : 'file',
     fd,
+    backingFd,
     readOnly: options.access === 'read',
     limits,
     engine: chooseEngine(options.engine, limits.direct),

@@ -19,6 +19,8 @@ import { getU64, setU64, zeroBetween } from './u64.ts';
 export const DESCRIPTOR_BYTES = 64;
 const ZONE_PAGES_MIN = 256;
 const ZONE_PAGES_MAX = 16384;
+/** 256 TiB of the smallest zones: a reader must be able to hold a map of them. */
+export const ZONE_COUNT_MAX = 2 ** 28;
 /** Pages at the head and at the tail of a device that belong to the superblocks. */
 export const HEAD_RESERVED_PAGES = 32;
 export const TAIL_RESERVED_PAGES = 16;
@@ -100,7 +102,11 @@ function descriptorProblem(descriptor: DeviceDescriptor): string | undefined {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0 || sizeBytes % PAGE_BYTES !== 0) {
     return `a size of ${sizeBytes} bytes`;
   }
-  if (zoneCount < 1 || zoneCount > 0xffffffff || zoneCount !== zoneCountOf(sizeBytes, zonePages)) {
+  if (
+    zoneCount < 1 ||
+    zoneCount > ZONE_COUNT_MAX ||
+    zoneCount !== zoneCountOf(sizeBytes, zonePages)
+  ) {
     return `${zoneCount} zones in ${sizeBytes} bytes`;
   }
   return undefined;

@@ -30,6 +30,8 @@ export const FRAME_PAYLOAD_BYTES_MAX = FRAME_BYTES_MAX - FRAME_HEADER_BYTES;
 export const TORN_WINDOW_BYTES = 2 * MIB;
 /** Twice what fits into the window, so that leftovers never lie beyond it. */
 export const FRAMES_IN_FLIGHT_MAX = 4;
+/** No writer comes near it; a hostile one must not leave us without a next sequence. */
+export const SEQUENCE_MAX = 2 ** 52;
 /** No record is longer: a reader must be able to hold it. */
 export const RECORD_BYTES_MAX = 2 ** 30;
 
@@ -187,7 +189,7 @@ export function payloadIsRight(
 function isPossible(header: FrameHeader, place: FramePlace): boolean {
   const { payloadBytes, durableBytes, sequence, recordsBefore, offsetBytes } = header;
   if (header.generation !== place.generation) return false;
-  if (!Number.isSafeInteger(sequence) || sequence < 1) return false;
+  if (!(sequence >= 1 && sequence <= SEQUENCE_MAX)) return false;
   if (payloadBytes > FRAME_PAYLOAD_BYTES_MAX || header.flags > FRAME_FLAG_CLOSED) return false;
   if (header.flags === FRAME_FLAG_CLOSED && payloadBytes !== 0) return false;
   const frameBytes = frameBytesOf(payloadBytes, place.sectorBytes);

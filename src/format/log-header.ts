@@ -30,6 +30,7 @@ export const LOG_HEADER_BYTES = PAGE_BYTES;
 /** The part that means something. */
 const LOG_HEADER_USED_BYTES = 512;
 export const LOG_IDENTITY_BYTES = 24;
+export const GENERATION_MAX = 2 ** 52;
 
 const MAGIC = 0x484c706d; // 'mpLH', little-endian
 const VERSION = 1;
@@ -125,7 +126,7 @@ export function decodeLogHeader(bytes: Uint8Array, expected: LogExpectation): Lo
 function contentProblem(header: LogHeader, expected: LogExpectation): string | undefined {
   const { sectorBytes, generation, committedBytes } = header;
   if (sectorBytes !== expected.sectorBytes) return `sectors of ${sectorBytes} bytes`;
-  if (!Number.isSafeInteger(generation) || generation < 1) return `generation ${generation}`;
+  if (!(generation >= 1 && generation <= GENERATION_MAX)) return `generation ${generation}`;
   const id = viewOf(expected.identity);
   const { low, high } = header.objectId;
   if (low !== id.getUint32(16, true) || high !== id.getUint32(20, true)) {

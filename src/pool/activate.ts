@@ -9,6 +9,7 @@ import { halvesOfId, mdcLogIds } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { Catalog, OBJECT_SLOT } from './catalog.ts';
 import type { Environment } from './environment.ts';
+import { findStaging } from './find-pools.ts';
 import { logPlace } from './log-place.ts';
 import type { LogPlace } from './frame-cursor.ts';
 import { Media } from './media.ts';
@@ -100,6 +101,8 @@ async function activateDevices(
     poolRecords,
     catalog,
     readOnly,
+    discard: options.discard,
+    engine,
     checksumCacheBytes: options.checksumCacheBytes ?? CHECKSUM_CACHE_BYTES_DEFAULT,
   });
   const { sparePercentCapacity, sparePercentStaging } = poolRecords.properties;
@@ -164,30 +167,22 @@ async function openStaging(
   if (wanted === undefined) return undefined;
   const access = options.readOnly ? 'read' : 'write';
   const paths = new Set([...options.stagingPaths, superblock.stagingPath]);
-  for (const path of paths) {
-    if (path === '' || path === options.capacityPath) continue;
-    if ((await environment.host.stat(path)) === undefined) continue;
+  paths.delete(options.capacityPath);
+  const path = await findStaging(environment.host, superblock, paths);
+  if (path !== undefined) {
     const device = await environment.host.openDevice(path, { access, engine: options.engine });
     try {
-      const { newest } = await readSuperblocks(device);
-      const ours =
-        newest !== undefined &&
-        equalBytes(newest.poolUuid, superblock.poolUuid) &&
-        equalBytes(newest.deviceUuid, wanted.uuid);
-      if (ours) {
-        refuseChangedDevice(device, wanted);
-        return device;
-      }
+      refuseChangedDevice(device, wanted);
+      return device;
     } catch (error) {
       await device.close();
       throw error;
     }
-    await device.close();
   }
   if (options.force && options.readOnly) return undefined;
   throw new MpoolError(
     'ERR_MPOOL_NO_DEVICE',
-    `the staging device of pool ${superblock.name} is not at ${[...paths].join(', ')}: say where it is, ` +
-      'or open read-only and forced without it',
+    `the staging device of pool ${superblock.name} is not at ${[...paths].join(', ')}: name a place ` +
+      'to look in ($MPOOL_PATH), or open read-only and forced without it',
   );
 }

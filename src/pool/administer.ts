@@ -1,14 +1,19 @@
-import { equalBytes } from '../base/bytes.ts';
 import { MpoolError } from '../base/errors.ts';
 import type { Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { activate } from './activate.ts';
 import type { Environment } from './environment.ts';
-import { findPools, locatePool, type PoolPaths, type SearchPlaces } from './find-pools.ts';
+import {
+  findPools,
+  findStaging,
+  locatePool,
+  type PoolPaths,
+  type SearchPlaces,
+} from './find-pools.ts';
 import { checkPoolName } from './parameters.ts';
 import { wipeEnds } from './prepare-device.ts';
-import { eraseSuperblocks, peekSuperblock, readSuperblocks } from './superblocks.ts';
+import { eraseSuperblocks, readSuperblocks } from './superblocks.ts';
 
 /**
  * Gives a pool another name, durably, all or nothing. It must not be open anywhere.
@@ -114,15 +119,8 @@ async function openStagingOf(
 ): Promise<Device | undefined> {
   if (superblock?.staging === undefined) return undefined;
   const candidates = new Set([...paths.stagingPaths, superblock.stagingPath]);
-  for (const path of candidates) {
-    const found = path === '' ? undefined : await peekSuperblock(host, path).catch(() => undefined);
-    const own = found?.newest;
-    const ours =
-      own !== undefined &&
-      equalBytes(own.poolUuid, superblock.poolUuid) &&
-      equalBytes(own.deviceUuid, superblock.staging.uuid);
-    if (ours) return host.openDevice(path, { access: 'write' });
-  }
+  const path = await findStaging(host, superblock, candidates);
+  if (path !== undefined) return host.openDevice(path, { access: 'write' });
   if (force) return undefined;
   throw new MpoolError(
     'ERR_MPOOL_NO_DEVICE',

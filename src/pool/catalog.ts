@@ -114,7 +114,7 @@ export class Catalog {
     readOnly: boolean,
     poolRecords: PoolRecords,
   ): Promise<Catalog> {
-    const loader = new Loader();
+    const loader = new Loader(prng.u32());
     const pair = await LogPair.open(places, media.gate, prng, readOnly, loader.visit);
     return new Catalog(pair, loader.table, loader.uniquifierLimit, media, poolRecords);
   }
@@ -176,7 +176,9 @@ export class Catalog {
       });
       jobs.push(this.log.append(record, 'frees', () => part.forEach(removed)));
     }
-    await Promise.all(jobs);
+    // All of them: while one is under way its objects must not be deleted again.
+    const settled = await Promise.allSettled(jobs);
+    for (const job of settled) if (job.status === 'rejected') throw job.reason;
   }
 
   #extend(): Promise<void> {
@@ -267,11 +269,15 @@ const LIVE_BYTES_AT_LEAST = 1024;
 
 /** Builds the table from the records of MDC 1. A million of them: nothing is allocated for each. */
 class Loader {
-  readonly table = new ObjectTable();
+  readonly table: ObjectTable;
   uniquifierLimit = 1;
   readonly #object = blankObjectRecord();
   #bytes: Uint8Array | null = null;
   #view: DataView = new DataView(new ArrayBuffer(0));
+
+  constructor(seed: number) {
+    this.table = new ObjectTable(seed);
+  }
 
   readonly visit = (bytes: Uint8Array, start: number, end: number): void => {
     if (bytes !== this.#bytes) {

@@ -1,6 +1,6 @@
 import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES, roundDown } from '../base/units.ts';
-import { type Device, writeAsync } from '../device/device.ts';
+import { type Device, flushAsync, writeAsync } from '../device/device.ts';
 import { TAIL_RESERVED_PAGES, zoneCountOf } from '../format/device-descriptor.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { MediaClassOptions } from './api.ts';
@@ -32,14 +32,16 @@ export async function addMediaClass(
     );
   }
   await refuseSameDevice(environment.host, store.capacity.device.path, options.path);
-  const settings = { force: options.force === true, engine: undefined };
+  const settings = { force: options.force === true, engine: store.engine };
   const prepared = await prepareDevice(environment, mediaClass, options, settings);
   const { device, descriptor } = prepared;
   const changes: Partial<Superblock> = { staging: descriptor };
   let written = false;
   let media: Media;
   try {
-    media = new Media(descriptor, device, 0, { clock: environment.clock });
+    const { clock } = environment;
+    media = new Media(descriptor, device, 0, store.discard ? { clock } : null);
+    media.gate.onFailure = (error) => store.fail(error);
     const page = media.space.allocZone({ spare: true });
     if (page < 0) throw tooSmall(device.path, descriptor.sizeBytes, descriptor.zonePages);
     media.space.free({ pageAddress: page, pageCount: media.mblockPages });
@@ -106,4 +108,6 @@ async function clearTail(device: Device, sizeBytes: number): Promise<void> {
   } finally {
     device.release(zeros);
   }
+  // The size too: whoever lengthened a file may not have, and no superblock may name more than there is.
+  await flushAsync(device);
 }

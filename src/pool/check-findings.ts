@@ -52,6 +52,8 @@ export interface CheckReport {
   findings: CheckFinding[];
   /** How many more there were. */
   omitted: Partial<Record<CheckedStructure, number>>;
+  /** Of all that was found, listed or not. */
+  severityCounts: Record<Severity, number>;
   counts: CheckCounts;
   durationMs: number;
   /** No error and no warning. */
@@ -74,7 +76,7 @@ export class Findings {
   };
   readonly #findings: CheckFinding[] = [];
   readonly #seen = new Map<CheckedStructure, number>();
-  #clean = true;
+  readonly #severityCounts: CheckReport['severityCounts'] = { error: 0, warning: 0, note: 0 };
 
   add(
     severity: Severity,
@@ -83,7 +85,7 @@ export class Findings {
     message: string,
     id?: { idLow: number; idHigh: number },
   ): void {
-    if (severity !== 'note') this.#clean = false;
+    this.#severityCounts[severity] += 1;
     const count = (this.#seen.get(structure) ?? 0) + 1;
     this.#seen.set(structure, count);
     if (count > FINDINGS_PER_STRUCTURE_MAX) return;
@@ -101,9 +103,10 @@ export class Findings {
     return {
       findings: this.#findings,
       omitted,
+      severityCounts: this.#severityCounts,
       counts: this.counts,
       durationMs,
-      clean: this.#clean,
+      clean: this.#severityCounts.error + this.#severityCounts.warning === 0,
     };
   }
 }

@@ -35,7 +35,7 @@ import {
 } from './prepare-device.ts';
 import { writeSuperblocks } from './superblocks.ts';
 
-/** Logs are sized by the device: an empty pool takes at most 3 % of it (docs/architecture.md). */
+/** Logs are sized by the device: an empty pool takes at most 3 % of 32 MiB or more. */
 const MDC0_LOG_BYTES = 64 * KIB;
 const OBJECT_LOG = { part: 512, least: 128 * KIB, most: 4 * MIB };
 const ROOT_LOG = { part: 256, least: 256 * KIB, most: 8 * MIB };

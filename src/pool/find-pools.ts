@@ -95,6 +95,26 @@ export async function locatePool(
   throw new MpoolError('ERR_MPOOL_NOT_FOUND', detail, { path: target });
 }
 
+/**
+ * The first of the paths at which the pool's own staging device is. Looked at without claiming: a hint in
+ * a superblock may name anything by now.
+ */
+export async function findStaging(
+  host: Host,
+  capacity: Superblock,
+  paths: Iterable<string>,
+): Promise<string | undefined> {
+  const wanted = capacity.staging;
+  for (const path of paths) {
+    if (wanted === undefined || path === '') continue;
+    const found = await peekSuperblock(host, path).catch(() => undefined);
+    const own = found?.newest;
+    if (own === undefined || !equalBytes(own.poolUuid, capacity.poolUuid)) continue;
+    if (equalBytes(own.deviceUuid, wanted.uuid)) return path;
+  }
+  return undefined;
+}
+
 /** Where the staging device is now, when it is not where it was last: it must not stop a pool. */
 async function stagingOf(
   host: Host,
@@ -102,7 +122,7 @@ async function stagingOf(
   where: SearchPlaces,
 ): Promise<string[]> {
   if (capacity?.staging === undefined) return [];
-  if ((await host.stat(capacity.stagingPath).catch(() => undefined)) !== undefined) return [];
+  if ((await findStaging(host, capacity, [capacity.stagingPath])) !== undefined) return [];
   const found = await findDevices(host, where);
   const { poolUuid } = capacity;
   return found

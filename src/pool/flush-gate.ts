@@ -16,6 +16,8 @@ export class FlushGate {
   #running = false;
   #waiting: ((error: MpoolError | null) => void)[] = [];
   #failure: MpoolError | null = null;
+  /** Told of the first failure: no change of the pool can be made durable after it. */
+  onFailure: (error: MpoolError) => void = () => {};
   /** Flushes done, for statistics. */
   count = 0;
 
@@ -53,7 +55,10 @@ export class FlushGate {
     this.#waiting = [];
     this.#device.flush((error) => {
       this.count += 1;
-      this.#failure ??= error;
+      if (error !== null && this.#failure === null) {
+        this.#failure = error;
+        this.onFailure(error);
+      }
       if (this.#failure === null && this.#waiting.length > 0) this.#run();
       else this.#running = false;
       for (const done of covered) done(this.#failure);

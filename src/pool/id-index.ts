@@ -21,11 +21,14 @@ export interface IdColumns {
 
 export class IdIndex {
   readonly #ids: IdColumns;
+  readonly #seed: number;
   readonly #shards: Uint32Array[];
   readonly #counts = new Uint32Array(SHARDS);
   #bytes: number;
 
-  constructor(ids: IdColumns) {
+  /** @param seed keeps whoever makes an image from choosing ids that collide */
+  constructor(ids: IdColumns, seed: number) {
+    this.#seed = seed;
     this.#ids = ids;
     this.#shards = Array.from({ length: SHARDS }, () => new Uint32Array(FIRST_SLOTS));
     this.#bytes = SHARDS * FIRST_SLOTS * 4;
@@ -37,7 +40,7 @@ export class IdIndex {
 
   /** @returns the index, or -1 */
   find(high: number, low: number): number {
-    const hash = hashOf(high, low);
+    const hash = hashOf(high, low, this.#seed);
     const shard = this.#shards[hash >>> 24]!;
     const mask = shard.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
@@ -49,7 +52,7 @@ export class IdIndex {
 
   /** @returns false, and nothing changes, when the id is there */
   add(high: number, low: number, index: number): boolean {
-    const hash = hashOf(high, low);
+    const hash = hashOf(high, low, this.#seed);
     const number = hash >>> 24;
     const shard = this.#shards[number]!;
     const mask = shard.length - 1;
@@ -65,7 +68,7 @@ export class IdIndex {
   }
 
   remove(high: number, low: number, index: number): void {
-    const hash = hashOf(high, low);
+    const hash = hashOf(high, low, this.#seed);
     const shard = this.#shards[hash >>> 24]!;
     const mask = shard.length - 1;
     let gap = hash & mask;
@@ -94,7 +97,7 @@ export class IdIndex {
   }
 
   #hashAt(index: number): number {
-    return hashOf(this.#ids.high(index), this.#ids.low(index));
+    return hashOf(this.#ids.high(index), this.#ids.low(index), this.#seed);
   }
 }
 
@@ -106,9 +109,9 @@ function place(shard: Uint32Array, hash: number, entry: number): void {
 }
 
 /** Mixes all 64 bits (finalizer of MurmurHash3, Appleby): ids differ in few bits only. */
-function hashOf(high: number, low: number): number {
-  let hash = low ^ Math.imul(high, 0x9e3779b1);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+function hashOf(high: number, low: number, seed: number): number {
+  let hash = Math.imul(low ^ seed, 0x9e3779b1);
+  hash = Math.imul(hash ^ (hash >>> 16) ^ high, 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   return (hash ^ (hash >>> 16)) >>> 0;
 }

@@ -2,7 +2,7 @@ import type { Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
 import { checkPool, type CheckOptions, type CheckReport } from './check.ts';
 import { type DumpEntry, dumpPool } from './dump.ts';
-import { locatePool, type SearchPlaces } from './find-pools.ts';
+import { findStaging, locatePool, type SearchPlaces } from './find-pools.ts';
 import { readSuperblocks } from './superblocks.ts';
 
 export type CheckPoolOptions = CheckOptions;
@@ -47,9 +47,9 @@ async function openDevices(host: Host, target: string, where: SearchPlaces): Pro
   const capacity = await host.openDevice(paths.capacityPath, { access: 'read' });
   try {
     const { newest } = await readSuperblocks(capacity);
-    const hints = [...paths.stagingPaths, newest?.stagingPath ?? ''];
-    for (const path of hints) {
-      if (path === '' || (await host.stat(path)) === undefined) continue;
+    if (newest === undefined) return { capacity };
+    const path = await findStaging(host, newest, [...paths.stagingPaths, newest.stagingPath]);
+    if (path !== undefined) {
       return { capacity, staging: await host.openDevice(path, { access: 'read' }) };
     }
     return { capacity };

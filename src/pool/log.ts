@@ -73,6 +73,8 @@ export class Log {
   #closedInOrder: boolean;
   /** Why nothing can be appended just now. */
   #busy: string | null = null;
+  /** The last erase: its header must not be on its way to media when the log is let go of. */
+  #erasing: Promise<void> = RESOLVED;
   #failure: MpoolError | null = null;
   /** Something appended never reached the device. */
   #incomplete = false;
@@ -226,7 +228,12 @@ export class Log {
   }
 
   /** Empties the log: one durable write of a header with a higher generation. */
-  async erase(minGeneration: number, prng: Prng): Promise<void> {
+  erase(minGeneration: number, prng: Prng): Promise<void> {
+    this.#erasing = this.#erase(minGeneration, prng);
+    return this.#erasing;
+  }
+
+  async #erase(minGeneration: number, prng: Prng): Promise<void> {
     this.#assertWritable();
     this.#busy = 'the log is being erased';
     try {
@@ -255,6 +262,7 @@ export class Log {
   async close(options: { readOnly?: boolean } = {}): Promise<void> {
     await Promise.all([...this.readers].map((reader) => reader.close()));
     if (options.readOnly === true) return;
+    await this.#erasing.catch(() => {});
     try {
       if (this.#failure === null) await this.#closeInOrder();
     } finally {

@@ -1,6 +1,7 @@
 import { crc32cPages } from '../base/crc32c.ts';
 import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES, pagesOf } from '../base/units.ts';
+import type { Device } from '../device/device.ts';
 import { decodeSums, encodeSums, mblockDigest, tablePagesOf } from '../format/checksum-table.ts';
 import { printIdHalves } from '../format/object-id.ts';
 import type { ChecksumCache } from './checksum-cache.ts';
@@ -131,7 +132,8 @@ export class MblockReader {
     const pages = pagesOf(lead + into.length);
     const firstPage = (offsetBytes - lead) / PAGE_BYTES;
     const direct = lead === 0 && into.length === pages * PAGE_BYTES && device.canUse(into);
-    const buffer = direct ? into : device.allocate(pages * PAGE_BYTES);
+    const buffer = direct ? into : allocateOr(device, pages * PAGE_BYTES, finish);
+    if (buffer === null) return;
     const at = (this.#context.table.pageAddress(index) + firstPage) * PAGE_BYTES;
     device.read(at, buffer, (error) => {
       const failure = error ?? this.#verify(media, index, sums, firstPage, buffer);
@@ -172,13 +174,14 @@ export class MblockReader {
       waiting.push(finish);
       return;
     }
-    this.#loading.set(index, [finish]);
     const { table, cache } = this.#context;
     const dataPages = pagesOf(table.lengthBytes(index));
     const tablePages = tablePagesOf(dataPages);
     // A single page has no table: the digest covers its checksum.
     const single = tablePages === 0;
-    const buffer = media.device.allocate(Math.max(1, tablePages) * PAGE_BYTES);
+    const buffer = allocateOr(media.device, Math.max(1, tablePages) * PAGE_BYTES, finish);
+    if (buffer === null) return;
+    this.#loading.set(index, [finish]);
     const page = table.pageAddress(index) + (single ? 0 : dataPages);
     media.device.read(page * PAGE_BYTES, buffer, (error) => {
       let failure: MpoolError | null = error;
@@ -218,6 +221,16 @@ export class MblockReader {
 
 /** One chunk's checksums; only used between a read's completion and its comparison. */
 const scratch = new Uint32Array(CHUNK_BYTES / PAGE_BYTES + 1);
+
+/** Memory for a read; null when there is none, and then `finish` has been told. */
+function allocateOr(device: Device, lengthBytes: number, finish: Finish): Uint8Array | null {
+  try {
+    return device.allocate(lengthBytes);
+  } catch (error) {
+    finish(new MpoolError('ERR_MPOOL_IO', 'no memory for a read', { cause: error }));
+    return null;
+  }
+}
 
 function sumOf(page: Uint8Array): Uint32Array {
   const sums = new Uint32Array(1);

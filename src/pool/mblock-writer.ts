@@ -127,21 +127,42 @@ export class MblockWriter {
     startBytes: number,
     lengthBytes: number,
   ): Promise<void> {
-    const { device } = this.media;
     const source = new Gatherer(pieces);
     const inFlight = new InFlight<MpoolError>(CHUNKS_IN_FLIGHT);
+    try {
+      await this.#issueChunks(source, inFlight, startBytes, lengthBytes);
+    } catch (error) {
+      // No memory, or the data was taken away: what is under way must not outlive this write.
+      await inFlight.drained().catch(() => {});
+      throw error;
+    }
+    await inFlight.drained();
+  }
+
+  async #issueChunks(
+    source: Gatherer,
+    inFlight: InFlight<MpoolError>,
+    startBytes: number,
+    lengthBytes: number,
+  ): Promise<void> {
+    const { device } = this.media;
     for (let done = 0; done < lengthBytes && inFlight.error === null; done += CHUNK_BYTES) {
       const chunkBytes = Math.min(CHUNK_BYTES, lengthBytes - done);
-      if (done > 0) await inFlight.take();
-      else void inFlight.take();
       const whole = source.peekWhole(chunkBytes);
       const direct = whole !== null && chunkBytes % PAGE_BYTES === 0 && device.canUse(whole);
       const buffer = direct ? whole : device.allocate(roundUp(chunkBytes, PAGE_BYTES));
       if (direct) source.skip(chunkBytes);
       else {
-        source.copyTo(buffer, chunkBytes);
+        try {
+          source.copyTo(buffer, chunkBytes);
+        } catch (error) {
+          device.release(buffer);
+          throw error;
+        }
         buffer.fill(0, chunkBytes);
       }
+      if (done > 0) await inFlight.take();
+      else void inFlight.take();
       const firstPage = (startBytes + done) / PAGE_BYTES;
       crc32cPages(buffer, this.#sums.subarray(firstPage, firstPage + pagesOf(chunkBytes)));
       const offsetBytes = this.pageAddress * PAGE_BYTES + startBytes + done;
@@ -150,7 +171,6 @@ export class MblockWriter {
         inFlight.settle(error);
       });
     }
-    await inFlight.drained();
   }
 
   #finished(entry: { done: boolean }, error: MpoolError | null): void {
@@ -226,6 +246,8 @@ class Gatherer {
       this.#skipSpent();
       const piece = this.#pieces[this.#index]!;
       const part = piece.subarray(this.#offset, this.#offset + lengthBytes - at);
+      if (part.length === 0)
+        throw invalidArgument('data was taken away while it was being written');
       target.set(part, at);
       at += part.length;
       this.#offset += part.length;

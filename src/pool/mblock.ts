@@ -317,7 +317,8 @@ export async function commitMblocks(store: Store, mblocks: readonly StoreMblock[
     });
     if (records.length === 0) return;
     const media = new Set(stages.filter((each) => each !== undefined));
-    await Promise.all([...media].map((each) => flushData(store, each)));
+    // Data must be durable before the record that makes it visible is written.
+    await Promise.all([...media].map((each) => each.gate.flush()));
     const indices = await store.catalog.commit(records);
     open.forEach((mblock, i) => {
       mblock.becomeCommitted(indices[i]!);
@@ -328,17 +329,6 @@ export async function commitMblocks(store: Store, mblocks: readonly StoreMblock[
     open.forEach((mblock, i) => {
       if (prepared[i]!.status === 'fulfilled') mblock.takeBackCommit();
     });
-    throw error;
-  }
-}
-
-/** Data must be durable before the record that makes it visible is written. */
-async function flushData(store: Store, media: Media): Promise<void> {
-  try {
-    await media.gate.flush();
-  } catch (error) {
-    // No flush of this device can be believed any more.
-    store.fail(error as MpoolError);
     throw error;
   }
 }

@@ -24,7 +24,13 @@ export class StoreMblocks implements Mblocks {
     const media = store.mediaOf(mediaClass);
     const uniquifier = await store.catalog.newUniquifier();
     store.assertWritable();
-    const pageAddress = media.space.allocZone({ spare: options.spare === true });
+    const spare = options.spare === true;
+    let pageAddress = media.space.allocZone({ spare });
+    if (pageAddress < 0) {
+      await media.yieldDiscards();
+      store.assertWritable();
+      pageAddress = media.space.allocZone({ spare });
+    }
     if (pageAddress < 0) {
       throw new MpoolError('ERR_MPOOL_NO_SPACE', `no free mblock in ${media.mediaClass}`);
     }

@@ -53,6 +53,11 @@ export class Media {
     this.#discards?.add(extent);
   }
 
+  /** Lets discards under way end and drops the rest: free space that they hold can be had again. */
+  async yieldDiscards(): Promise<void> {
+    await this.#discards?.yieldSpace();
+  }
+
   /** From now on free() does nothing: what an extent holds may still be wanted by the next activation. */
   freeze(): void {
     this.#frozen = true;
@@ -66,9 +71,6 @@ export class Media {
 
 /** Long enough that space which is soon used again is not discarded in vain. */
 const DISCARD_DELAY_MS = 1000;
-/** One at a time: discards hurt the latency of everything else (original-mpool §9.13). */
-const DISCARD_IN_FLIGHT = 1;
-
 /**
  * Discards free space some time after it came free, unless it is in use again by then.
  *
@@ -78,7 +80,10 @@ class Discards {
   readonly #device: Device;
   readonly #space: SpaceMap;
   readonly #clock: Clock;
+  /** Came free since the last run began, by page address. */
   #waiting = new Map<number, Extent>();
+  /** What the run under way has still to do: one after the other, since discards hurt all else. */
+  #queue: Extent[] = [];
   #timer: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -94,22 +99,28 @@ class Discards {
     this.#waiting.set(extent.pageAddress, extent);
     this.#timer ??= this.#clock.after(DISCARD_DELAY_MS, () => {
       this.#timer = null;
-      this.#running = this.#run();
+      this.#running = this.#running.then(() => this.#run());
     });
+  }
+
+  /** What waits is not discarded, what is under way is over when it resolves: all free space can be had. */
+  async yieldSpace(): Promise<void> {
+    this.#waiting.clear();
+    this.#queue = [];
+    await this.#running;
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
-    this.#waiting.clear();
-    await this.#running;
+    await this.yieldSpace();
   }
 
   async #run(): Promise<void> {
-    const extents = [...this.#waiting.values()];
+    this.#queue = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (let i = 0; i < extents.length && !this.#stopped; i += DISCARD_IN_FLIGHT) {
-      await this.#discard(extents[i]!);
+    for (let extent = this.#queue.pop(); extent !== undefined; extent = this.#queue.pop()) {
+      await this.#discard(extent);
     }
   }
 

@@ -75,7 +75,7 @@ export class MetadataLog {
           const room = log.append(record);
           if (room !== undefined) await room;
           await log.sync();
-          apply();
+          this.#applied(apply);
           return;
         } finally {
           this.#pendingBytes -= bytes;
@@ -102,6 +102,16 @@ export class MetadataLog {
     if (bytes === 0) return true;
     const live = this.#owner.liveBytes() + this.#pendingBytes + bytes;
     return live <= this.#pair.active.capacityBytes * LIVE_PART_MAX;
+  }
+
+  /** A durable change that memory cannot follow is a bug: nothing more may be built on what memory says. */
+  #applied(apply: () => void): void {
+    try {
+      apply();
+    } catch (error) {
+      this.onFailure(new MpoolError('ERR_MPOOL_CORRUPT', 'a change of metadata', { cause: error }));
+      throw error;
+    }
   }
 
   async #makeRoom(recordBytes: number, addedBytes: number): Promise<void> {

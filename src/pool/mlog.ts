@@ -1,4 +1,5 @@
 import { invalidArgument, MpoolError } from '../base/errors.ts';
+import { GENERATION_MAX } from '../format/log-header.ts';
 import { type MlogId, printObjectId } from '../format/object-id.ts';
 import type { Mlog, MlogReader } from './api.ts';
 import { type Log, RESOLVED } from './log.ts';
@@ -121,7 +122,7 @@ export class StoreMlog implements Mlog {
     if (typeof minGeneration !== 'bigint') {
       throw invalidArgument('a generation must be a bigint', 'type');
     }
-    if (minGeneration < 0n || minGeneration > BigInt(Number.MAX_SAFE_INTEGER - 1)) {
+    if (minGeneration < 0n || minGeneration > BigInt(GENERATION_MAX)) {
       throw invalidArgument(`generation ${minGeneration} is out of range`);
     }
     await this.#log.erase(Number(minGeneration), this.#store.environment.prng);

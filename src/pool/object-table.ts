@@ -57,8 +57,12 @@ export class ObjectTable {
   #count = 0;
   #deletedCount = 0;
 
-  constructor() {
-    this.#index = new IdIndex({ high: (index) => this.idHigh(index), low: (i) => this.idLow(i) });
+  /** @param seed of the hash: random, unless the order of ids is one's own */
+  constructor(seed = 0) {
+    this.#index = new IdIndex(
+      { high: (index) => this.idHigh(index), low: (i) => this.idLow(i) },
+      seed,
+    );
   }
 
   /** Live objects. */

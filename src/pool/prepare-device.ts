@@ -3,7 +3,7 @@ import { MIB, PAGE_BYTES, roundDown } from '../base/units.ts';
 import { type Device, discardAsync, flushAsync, writeAsync } from '../device/device.ts';
 import type { EngineChoice, Host } from '../device/host.ts';
 import { probeContent } from '../device/probe-content.ts';
-import { type DeviceDescriptor, zoneCountOf } from '../format/device-descriptor.ts';
+import { type DeviceDescriptor, ZONE_COUNT_MAX, zoneCountOf } from '../format/device-descriptor.ts';
 import { randomUuid } from '../base/prng.ts';
 import type { MediaClass, MediaClassOptions } from './api.ts';
 import type { Environment } from './environment.ts';
@@ -161,6 +161,9 @@ function describe(
   const zonePages = (options.mblockSizeBytes ?? defaultMblockBytes(sizeBytes)) / PAGE_BYTES;
   const zoneCount = zoneCountOf(sizeBytes, zonePages);
   if (zoneCount < 1) throw tooSmall(device.path, sizeBytes, zonePages);
+  if (zoneCount > ZONE_COUNT_MAX) {
+    throw invalidArgument(`${device.path}: ${zoneCount} mblocks are too many: make them larger`);
+  }
   return {
     uuid,
     mediaClass,

@@ -1,4 +1,5 @@
 import { MpoolError } from '../base/errors.ts';
+import type { EngineChoice } from '../device/host.ts';
 import type { Extent } from '../format/extent.ts';
 import { CLASS_CAPACITY, CLASS_STAGING } from '../format/device-descriptor.ts';
 import { halvesOfId, printObjectId } from '../format/object-id.ts';
@@ -34,6 +35,9 @@ export interface StoreParts {
   catalog: Catalog;
   readOnly: boolean;
   checksumCacheBytes: number;
+  /** For devices that join later. */
+  discard: boolean;
+  engine: EngineChoice | undefined;
 }
 
 /**
@@ -61,6 +65,8 @@ export class Store implements ReaderContext {
   /** Open logs and uncommitted objects. */
   readonly held = new Set<Held>();
   readonly counts = { capacity: new ObjectCounts(), staging: new ObjectCounts() };
+  readonly discard: boolean;
+  readonly engine: EngineChoice | undefined;
   superblock: Superblock;
   staging: Media | undefined;
   commitCount = 0;
@@ -85,10 +91,13 @@ export class Store implements ReaderContext {
     this.poolRecords = parts.poolRecords;
     this.catalog = parts.catalog;
     this.readOnly = parts.readOnly;
+    this.discard = parts.discard;
+    this.engine = parts.engine;
     this.cache = new ChecksumCache(parts.checksumCacheBytes);
     this.reader = new MblockReader(this);
     this.poolRecords.log.onFailure = (error) => this.fail(error);
     this.catalog.log.onFailure = (error) => this.fail(error);
+    for (const media of this.allMedia) media.gate.onFailure = (error) => this.fail(error);
   }
 
   get table(): ObjectTable {

@@ -4,13 +4,24 @@
  *   const host = new SimHost({ seed: 42 });
  *   host.addDisk('/dev/a', { sizeBytes: 64 * 1024 * 1024 });
  *   host.addFault({ op: 'write', nth: 3, effect: { kind: 'error', errno: 'ENOSPC' } });
+ *   const { create, open } = simulatedLibrary(host);
+ *   const pool = await create({ name: 'mp1', capacity: { path: '/dev/a' } });
  *   host.cutPowerAfter(20);
- *   …                                          // use it until everything fails
+ *   …                                          // use the pool until everything fails
  *   const after = host.crash({ survivors: randomSurvive(7) });
+ *   const again = await simulatedLibrary(after).open('mp1');
  *
  * Nothing in it uses real time, real disks or real randomness: the same seed and the same calls give the
  * same run, which `host.trace.hash` proves.
  */
+import { type Library, libraryOn } from '../pool/library.ts';
+import type { SimHost as Machine } from './sim-host.ts';
+
+/** create(), open() and the rest of `mpool`, on a simulated machine; names are looked for on all its disks. */
+export function simulatedLibrary(host: Machine): Library {
+  return libraryOn(host.environment, () => host.paths);
+}
+
 export { sweepCrashes } from './crash-sweep.ts';
 export type { CrashPoint, CrashSweep, CrashSweepResult } from './crash-sweep.ts';
 export type { Fault, FaultEffect, FaultRule, OperationInfo, SimOperation } from './faults.ts';

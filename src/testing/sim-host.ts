@@ -106,7 +106,7 @@ export class SimHost implements Host {
     };
   }
 
-  /** What open() and create() of a pool take. */
+  /** Host, clock and random numbers for the store; simulatedLibrary() makes a library of it. */
   get environment(): Environment {
     return { host: this, clock: this.clock, prng: this.prng };
   }

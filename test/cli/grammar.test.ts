@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { command, type Command } from '../../src/cli/command.ts';
 import { findCommand, parseCall, parseGlobal } from '../../src/cli/grammar.ts';
-import { integerKind, modeKind, sizeKind, textKind } from '../../src/cli/values.ts';
+import { integerKind, modeKind, logSizeKind, textKind } from '../../src/cli/values.ts';
 
 const examples: string[] = [];
 async function run(): Promise<void> {}
@@ -14,7 +14,7 @@ const set = command({
   summary: 's',
   positionals: [{ name: 'POOL', meaning: 'p' }],
   parameters: {
-    size: { kind: sizeKind, meaning: 's' },
+    size: { kind: logSizeKind, meaning: 's' },
     mode: { kind: modeKind, meaning: 'm' },
     ra: { kind: integerKind(0, 32), meaning: 'r' },
     label: { kind: textKind, meaning: 'l' },
@@ -112,8 +112,12 @@ test('a word with a slash before its equal sign is a word, and so is all after -
 
 test('mistakes are told with the words of the original', () => {
   refuses("'ra' may not be specified more than once", () => parse(set, 'p', 'ra=1', 'ra=1'));
-  refuses("unable to convert 'mode=999': Invalid argument", () => parse(set, 'p', 'mode=999'));
-  const range = "unable to convert 'ra=33': Numerical result out of range";
+  refuses(
+    "unable to convert 'mode=999': Invalid argument, allowed is octal permission bits, 0 to 0777",
+    () => parse(set, 'p', 'mode=999'),
+  );
+  const range =
+    "unable to convert 'ra=33': Numerical result out of range, allowed is a whole number from 0 to 32";
   refuses(range, () => parse(set, 'p', 'ra=33'), 'ERANGE');
   refuses("'stgdev' must be specified at least once, use -h for help", () => parse(add, 'p'));
   refuses('insufficient arguments for mandatory parameters: POOL FILE, use -h for help', () =>

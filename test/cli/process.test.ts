@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -136,8 +136,15 @@ test('a pool that another process has is refused, and listed as busy', async () 
     assert.ok(err.includes(String(holder.pid)), `names the holder: ${err}`);
   }
   const list = mpool('list', '-v', 'oak');
-  assert.match(list.out, /^oak .* busy$/m);
+  assert.match(list.out, /^oak .* busy {2}.*oak\.pool$/m);
   assert.match(list.err, /\(EBUSY\)/);
+  assert.equal(mpool('list', 'oak').status, 0);
+  const get = mpool('get', 'oak');
+  assert.deepEqual([get.status, get.out], [1, '']);
+  assert.match(get.err, /^mpool: get: mpool oak: .*\(EBUSY\)\n$/);
+  assert.ok(get.err.includes(String(holder.pid)), get.err);
+  const dump = mpool('dump', '--json', 'oak');
+  assert.deepEqual([dump.status, dump.out], [1, '']);
   assert.match(done('scan', '-H', '.'), /^oak /m);
   holder.stdin!.end();
   assert.equal((await result).status, 0);
@@ -202,7 +209,15 @@ test('an ordinary user works on files of their own', { skip: needsRoot }, async 
   assert.match(set.err, /^mpool: set: .*alder\.pool.* \(EACCES\)\n$/);
   const list = user('list', '-v', 'own');
   assert.equal(list.status, 0);
-  assert.match(list.out, /^own .* optimal$/m);
+  assert.match(list.out, /^own .* optimal {2}.*own\.pool$/m);
+  for (const verb of ['list', 'get', 'scan']) {
+    const { status, out, err } = user(verb, '-H', 'alder.pool', 'own.pool');
+    assert.equal(status, 1);
+    assert.match(out, /^own /);
+    assert.match(err, new RegExp(`^mpool: ${verb}: .*alder\\.pool.* \\(EACCES\\)\n$`));
+  }
+  await mkdir(join(home, 'closed'), { mode: 0o700 });
+  assert.match(user('scan', 'closed').err, /^mpool: scan: closed: .*\(EACCES\)\n$/);
   assert.match(user('destroy', 'alder.pool').err, /\(EACCES\)\n$/);
   const made = user('create', 'no', '../no.pool', 'size=64m', 'capsz=1');
   assert.equal(made.status, 1);

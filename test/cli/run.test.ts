@@ -8,6 +8,7 @@ import { COMMANDS } from '../../src/cli/commands/index.ts';
 import { describeFailure } from '../../src/cli/failure.ts';
 import { Output } from '../../src/cli/output.ts';
 import type { Store } from '../../src/cli/store.ts';
+import { Findings } from '../../src/pool/check-findings.ts';
 import { ClosedOutput } from '../../src/cli/usage-error.ts';
 import { fakeFound, fakeInfo, fakePool, runTool } from './fake.ts';
 
@@ -84,6 +85,8 @@ test('list shows the columns of the original, and what is not optimal', async ()
   );
   assert.match(err, /^mpool: torn: \/pools\/torn: .* \(ENODATA\)\n$/);
   const verbose = await runTool(['list', '-v'], store);
+  assert.match(verbose.out, /HEALTH {2}DEVICES\n/);
+  assert.match(verbose.out, /^mp1 .* optimal {2}\/pools\/mp1$/m);
   assert.match(verbose.err, /^mpool: held: \/pools\/held: process 7: in use \(EBUSY\)$/m);
   assert.match(verbose.err, /^mpool: secret: \/pools\/secret: permission denied \(EACCES\)$/m);
 });
@@ -103,14 +106,14 @@ test('copies of a pool are shown one by one, and by path only the one meant', as
   assert.equal(JSON.parse(named.out).pools.length, 1);
 });
 
-test('list takes names and UUIDs, and fails only when none is found', async () => {
+test('list takes names and UUIDs, and fails for each that is not found', async () => {
   const some = await runTool(['l', '-Hp', 'nix', 'mp1', pools[0]!.uuid], store);
-  assert.equal(some.status, 0);
+  assert.equal(some.status, 1);
   assert.equal(some.out, 'mp1  106300440576  1245540515  105054900061  1.17%  kv  optimal\n');
-  assert.equal(some.err, 'mpool: mpool nix not found\n');
-  const none = await runTool(['list', 'nix'], store);
-  assert.equal(none.status, 1);
-  assert.equal(none.err, 'mpool: list: mpool nix: not found (ENOENT)\n');
+  const line = 'mpool: list: mpool nix: not found (ENOENT)\n';
+  assert.equal(some.err, line);
+  const none = await runTool(['list', 'nix', '--json', 'nix'], store);
+  assert.deepEqual(none, { status: 1, out: '', err: line + line });
   assert.equal((await runTool(['list'], { scan: async () => [] })).out, '');
 });
 
@@ -157,6 +160,62 @@ test('get shows MODE as its fifth column, and numbers with -N', async () => {
   assert.equal(numbers.out, 'mp1  kv  0  4000000  0640  8  -  32  -  5\n');
 });
 
+test('get fails for a pool that is named and cannot be shown', async () => {
+  const held = await runTool(['get', 'held'], store);
+  const err = 'mpool: get: mpool held: /pools/held: process 7: in use (EBUSY)\n';
+  assert.deepEqual(held, { status: 1, out: '', err });
+  const some = await runTool(['get', '-HN', 'held', 'mp1', 'nix'], store);
+  assert.equal(some.status, 1);
+  assert.equal(some.out, 'mp1  kv  0  4000000  0640  8  -  32  -  5\n');
+  assert.match(some.err, /^mpool: get: mpool nix: not found \(ENOENT\)$/m);
+  assert.ok(some.err.endsWith(err));
+  const all = await runTool(['get'], store);
+  assert.equal(all.status, 0);
+  assert.match(all.err, /^mpool: torn: .*\n$/);
+});
+
+test('check counts what it does not list', async () => {
+  const findings = new Findings();
+  for (let i = 0; i < 250; i++) {
+    findings.add('error', 'page', { device: '/pools/mp1', offsetBytes: i }, 'checksum');
+  }
+  findings.add('warning', 'page', { device: '/pools/mp1', offsetBytes: 0 }, 'padding');
+  findings.add('note', 'log', { device: '/pools/mp1', offsetBytes: 0 }, 'torn');
+  const check = async (): Promise<ReturnType<Findings['report']>> => findings.report(1000);
+  const { status, out } = await runTool(['check', 'mp1'], { check });
+  assert.equal(status, 1);
+  assert.match(out, /^page: 151 more findings are not listed$/m);
+  assert.match(out, /^mp1: NOT clean: 250 errors, 1 warning; /m);
+});
+
+test('a warning alone gives status 1, a note alone 0', async () => {
+  for (const severity of ['warning', 'note'] as const) {
+    const findings = new Findings();
+    findings.add(severity, 'log', { device: '/pools/mp1', offsetBytes: 0 }, 'x');
+    const check = async (): Promise<ReturnType<Findings['report']>> => findings.report(1000);
+    const { status } = await runTool(['check', 'mp1'], { check });
+    assert.equal(status, severity === 'note' ? 0 : 1);
+  }
+});
+
+test('dump --json prints a whole document or nothing when it fails', async () => {
+  for (const count of [0, 2]) {
+    const dump: Store['dump'] = async function* () {
+      for (let i = 0; i < count; i++) {
+        yield { structure: 'superblock', device: '/x', offsetBytes: i, fields: {} };
+      }
+      throw new MpoolError('ERR_MPOOL_BUSY', '/x');
+    };
+    const { status, out, err } = await runTool(['dump', '--json', 'mp1'], { dump });
+    assert.equal(status, 1);
+    assert.equal(err, 'mpool: dump: /x: in use (EBUSY)\n');
+    if (count === 0) assert.equal(out, '');
+    else assert.equal(JSON.parse(out).structures.length, count);
+  }
+  const none = await runTool(['dump', '--json', 'mp1'], { dump: async function* () {} });
+  assert.deepEqual(JSON.parse(none.out).structures, []);
+});
+
 test('check gives status 1 and says where, when something is wrong', async () => {
   const finding = {
     severity: 'error',
@@ -168,6 +227,7 @@ test('check gives status 1 and says where, when something is wrong', async () =>
   const report = {
     findings: [finding],
     omitted: { page: 7 },
+    severityCounts: { error: 8, warning: 0, note: 0 },
     counts: { mblockPages: 3 },
     durationMs: 1234,
     clean: false,
@@ -179,7 +239,7 @@ test('check gives status 1 and says where, when something is wrong', async () =>
     out,
     'error: superblock 0x1101 at /pools/mp1 4096: checksum\n' +
       'page: 7 more findings are not listed\n' +
-      'mp1: NOT clean: 1 error; 3 mblock pages; 1.23 s\n',
+      'mp1: NOT clean: 8 errors; 3 mblock pages; 1.23 s\n',
   );
 });
 

@@ -8,10 +8,11 @@ import { formatPercent, formatSize, parseSize } from '../../src/cli/sizes.ts';
 import {
   accountKind,
   classKind,
+  deviceSizeKind,
   integerKind,
+  logSizeKind,
   modeKind,
   offsetKind,
-  sizeKind,
   uuidKind,
   zoneSizeKind,
 } from '../../src/cli/values.ts';
@@ -76,13 +77,20 @@ test('a size shown and read again is within half of its last digit', () => {
 });
 
 test('each kind says whether a value is none of its kind or out of its range', () => {
-  assert.equal(sizeKind.read('0', 'size'), 'EINVAL');
-  assert.equal(sizeKind.read('9p', 'size'), 'ERANGE');
+  assert.equal(deviceSizeKind.read('0', 'size'), 'EINVAL');
+  assert.equal(deviceSizeKind.read('9p', 'size'), 'ERANGE');
+  assert.equal(deviceSizeKind.read('8p', 'size'), 'ERANGE');
+  assert.equal(deviceSizeKind.read('1', 'size'), 'ERANGE');
+  assert.equal(deviceSizeKind.read('1m', 'size'), 1024 ** 2);
+  assert.match(deviceSizeKind.allowed!, /^1m to less than 8p: .*suffix k, m, g, t, p or e/);
+  assert.equal(logSizeKind.read('1', 'size'), 1);
+  assert.equal(logSizeKind.read('16t', 'size'), 2 ** 44);
+  assert.equal(logSizeKind.read('17t', 'size'), 'ERANGE');
   assert.equal(offsetKind.read('0', 'off'), 0);
   assert.equal(zoneSizeKind.read('32', 'capsz'), 32 * 1024 ** 2);
   assert.equal(zoneSizeKind.read('8m', 'capsz'), 8 * 1024 ** 2);
-  for (const wrong of ['3', '128', '512k', '1.5']) {
-    assert.throws(() => zoneSizeKind.read(wrong, 'capsz'), /^UsageError: capsz must be power-of-2/);
+  for (const wrong of ['0', '3', '128', '512k', '1.5', 'x', '9p']) {
+    assert.throws(() => zoneSizeKind.read(wrong, 'capsz'), /capsz must be 1, 2, 4.*64 \(MiB\)$/);
   }
   assert.equal(modeKind.read('0660', 'mode'), 0o660);
   assert.equal(modeKind.read('0', 'mode'), 0);

@@ -3,12 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { below, SeededPrng } from '../../src/base/prng.ts';
-import { ChecksumCache } from '../../src/pool/checksum-cache.ts';
+import { ChecksumCache, ENTRY_BYTES } from '../../src/pool/checksum-cache.ts';
 
 test('what was used lately gets a second chance', () => {
-  const cache = new ChecksumCache(4 * 40);
+  const cache = new ChecksumCache(4 * (40 + ENTRY_BYTES));
   for (let i = 0; i < 4; i++) cache.set(i, new Uint32Array(10).fill(i));
-  assert.equal(cache.bytes, 160);
+  assert.equal(cache.bytes, 4 * (40 + ENTRY_BYTES));
   assert.equal(cache.get(0)![0], 0);
   cache.set(4, new Uint32Array(10));
   assert.deepEqual(
@@ -17,7 +17,7 @@ test('what was used lately gets a second chance', () => {
   );
   cache.delete(0);
   cache.delete(99);
-  assert.equal(cache.bytes, 120);
+  assert.equal(cache.bytes, 3 * (40 + ENTRY_BYTES));
 });
 
 test('the newest stays even when it alone is too large: a read under way needs it', () => {
@@ -28,12 +28,12 @@ test('the newest stays even when it alone is too large: a read under way needs i
   assert.equal(cache.get(1), undefined);
   assert.equal(cache.get(2)!.length, 1);
   cache.set(2, new Uint32Array(3));
-  assert.equal(cache.bytes, 12, 'replaced, not added');
+  assert.equal(cache.bytes, 12 + ENTRY_BYTES, 'replaced, not added');
 });
 
 test('random use keeps the bound, and never gives the wrong one', () => {
   const prng = new SeededPrng(21);
-  const cache = new ChecksumCache(5000);
+  const cache = new ChecksumCache(12_000);
   const truth = new Map<number, number>();
   for (let step = 0; step < 20_000; step++) {
     const index = below(prng, 60);
@@ -48,6 +48,6 @@ test('random use keeps the bound, and never gives the wrong one', () => {
       const found = cache.get(index);
       if (found !== undefined) assert.equal(found[0], truth.get(index));
     }
-    assert.ok(cache.bytes <= 5000);
+    assert.ok(cache.bytes <= 12_000);
   }
 });

@@ -52,6 +52,21 @@ for (const sectorBytes of [512, 4096]) {
   });
 }
 
+test('a loop device and its file are one: whoever has the one keeps the other from others', async (t) => {
+  if (loopReason !== undefined) return t.skip(loopReason);
+  const device = loopDevice('loop-file', 64 * MIB, 512);
+  t.after(() => run('losetup', '-d', device));
+  const pool = await create({ name: `loop-${process.pid}`, capacity: { path: device } });
+  const file = join(directory, 'loop-file');
+  const busy = (error: unknown): boolean => isMpoolError(error, 'ERR_MPOOL_BUSY');
+  await assert.rejects(open(file), busy);
+  await pool.close();
+  const other = await open(file);
+  await assert.rejects(open(device), busy);
+  await other.close();
+  await (await open(device)).close();
+});
+
 test('a filesystem is not overwritten, unless forced', async (t) => {
   const path = join(directory, 'filesystem');
   writeFileSync(path, '');

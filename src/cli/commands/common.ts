@@ -1,16 +1,26 @@
 /** What many verbs need: a pool opened and closed, ids read, things told. */
+import { MpoolError } from '../../base/errors.ts';
 import { isMblockId, isMlogId, parseObjectId } from '../../format/object-id.ts';
 import type { FoundPool, MblockId, MdcId, MlogId, OpenOptions, Pool } from '../../pool/api.ts';
 import type { Call, Context, OptionName, Positional } from '../command.ts';
+import { describeFailure } from '../failure.ts';
 import { jsonDocument } from '../json.ts';
 import { formatSize } from '../sizes.ts';
-import { realPath } from '../system.ts';
+import { isDirectory, pathExists, realPath } from '../system.ts';
 import { UsageError } from '../usage-error.ts';
 
 export const POOL: Positional = {
   name: 'POOL',
-  meaning: 'name or UUID of the pool, or the path of its device or file',
+  meaning:
+    "path of the pool's device or file, its name, or its UUID. A word with / is a path (./mp1); a " +
+    'bare word is first a file of that name that holds a pool, then a pool of that name. Names ' +
+    'are looked for in the files of the current directory and on block devices; $MPOOL_PATH, ' +
+    'when set, says which files and directories instead of the current one',
 };
+
+/** For the help of verbs that take several pools. */
+export const ALL_THAT_FIT =
+  'A bare word that is the file of one pool and the name of another stands for both here.';
 
 /** Opens, hands over, and closes whatever happens; uncommitted objects are aborted. */
 export async function withPool<T>(
@@ -97,6 +107,22 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
+}
+
+/**
+ * Why a word stands for no pool that was found, 'what: why (ERRNO)': what is at a path may be a pool
+ * that cannot be read.
+ */
+export async function whyMissing(word: string, context: Context): Promise<string> {
+  let why: unknown = new MpoolError('ERR_MPOOL_NOT_FOUND', `mpool ${word}`);
+  if ((await pathExists(word)) && !(await isDirectory(word))) {
+    const path = (await realPath(word)) ?? word;
+    await withPool(context, path, { readOnly: true }, async () => undefined).catch(
+      (error: unknown) => (why = error),
+    );
+    checkInterrupt(context);
+  }
+  return describeFailure(why, word).text ?? '';
 }
 
 /**

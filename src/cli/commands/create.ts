@@ -1,15 +1,17 @@
 import { command } from '../command.ts';
 import { UsageError } from '../usage-error.ts';
-import { sizeKind, zoneSizeKind } from '../values.ts';
+import { deviceSizeKind, zoneSizeKind } from '../values.ts';
 import { tell, usePool } from './common.ts';
 import { mediaClassOptions } from './media.ts';
 import { PARAMETER_DEFAULTS } from '../../pool/parameters.ts';
 import { ownAccount } from '../system.ts';
 import {
+  FILE_SIZE_DEFAULT,
   POOL_PARAMETERS,
   poolParameters,
   STAGING_DEVICE,
   STAGING_PARAMETERS,
+  ZONE_SIZE_DEFAULT,
 } from './parameters.ts';
 
 const DEFAULTS = PARAMETER_DEFAULTS;
@@ -42,14 +44,14 @@ export const create = command({
   ],
   parameters: {
     size: {
-      kind: sizeKind,
+      kind: deviceSizeKind,
       meaning: 'size of the file to be made, or limit of an existing device',
-      default: '4g for a new file',
+      default: FILE_SIZE_DEFAULT,
     },
     capsz: {
       kind: zoneSizeKind,
       meaning: 'mblock size of the capacity class',
-      default: '32, less on small devices',
+      default: ZONE_SIZE_DEFAULT,
     },
     stgdev: STAGING_DEVICE,
     ...STAGING_PARAMETERS,

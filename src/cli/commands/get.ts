@@ -4,7 +4,7 @@ import { accountName } from '../accounts.ts';
 import { formatTable, makeColumns } from '../columns.ts';
 import { command } from '../command.ts';
 import { jsonDocument } from '../json.ts';
-import { POOL } from './common.ts';
+import { ALL_THAT_FIT, POOL } from './common.ts';
 import { survey } from './survey.ts';
 
 export const get = command({
@@ -15,12 +15,17 @@ export const get = command({
   details: [
     'RA is pages to read ahead, STGSZ and CAPSZ the mblock sizes in MiB, STGSP and CAPSP the ' +
       'spare percent of the classes. With -v also VMA (log2 of a mapped region) and TYPE (utype).',
-    'Pools that another process has, or that cannot be opened, are left out; -v tells which.',
+    'Pools that another process has, or that cannot be opened, are left out, which -v tells; ' +
+      'when they were named, it is an error.',
+    ALL_THAT_FIT,
   ],
   examples: ['mpool get', 'mpool get -HN mp1', 'mpool get --json mp1'],
   async run(call, context) {
-    const surveyed = await survey(call, context);
+    const { pools: surveyed, missing } = await survey(call, context, 'get');
     const pools = surveyed.flatMap(({ info }) => (info === undefined ? [] : [info]));
+    const named = call.words.length > 0;
+    const status = named && missing.length + surveyed.length > pools.length ? 1 : 0;
+    if (status !== 0 && pools.length === 0) return status;
     if (call.options.has('json')) {
       const content = pools.map(({ name, uuid, parameters, devices }) => ({
         name,
@@ -31,7 +36,7 @@ export const get = command({
         ),
       }));
       await context.out.write(jsonDocument('get', { pools: content }));
-      return;
+      return status;
     }
     const more = call.verbosity > 0;
     const columns = makeColumns(
@@ -50,6 +55,7 @@ export const get = command({
     const rows = pools.map((info) => row(info, !call.options.has('noresolve'), more));
     const headings = !call.options.has('noheadings') && rows.length > 0;
     await context.out.write(formatTable(columns, rows, { headings }));
+    return status;
   },
 });
 

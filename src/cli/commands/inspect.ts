@@ -13,8 +13,8 @@ export const check = command({
   options: ['data'],
   details: [
     'Nothing is written, and the pool must not be in use. What is wrong is listed, one finding a ' +
-      'line: how grave, which structure, where, and what. The exit status is 1 when there is an ' +
-      'error among them.',
+      'line: how grave, which structure, where, and what. Notes are shown with -v only. The exit ' +
+      'status is 1 when there is an error or a warning.',
   ],
   examples: ['mpool check mp1', 'mpool check --data /var/lib/mp1.pool', 'mpool check --json mp1'],
   async run(call, context) {
@@ -43,7 +43,7 @@ export const check = command({
       const counted = Object.entries(report.counts)
         .map(([name, count]) => `${String(count)} ${words(name)}`)
         .join(', ');
-      const state = report.clean ? 'clean' : `NOT clean: ${countFindings(report.findings)}`;
+      const state = report.clean ? 'clean' : `NOT clean: ${countFindings(report.severityCounts)}`;
       const seconds = (report.durationMs / 1000).toFixed(2);
       await context.out.write(`${target}: ${state}; ${counted}; ${seconds} s\n`);
     }
@@ -60,10 +60,10 @@ function findingLine(finding: CheckFinding): string {
 }
 
 /** '1 error, 2 warnings'. */
-function countFindings(findings: readonly CheckFinding[]): string {
+function countFindings(counts: { error: number; warning: number }): string {
   return (['error', 'warning'] as const)
     .map((severity) => {
-      const count = findings.filter((finding) => finding.severity === severity).length;
+      const count = counts[severity];
       return count === 0 ? '' : `${count} ${severity}${count === 1 ? '' : 's'}`;
     })
     .filter((text) => text !== '')

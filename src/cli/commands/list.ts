@@ -5,7 +5,7 @@ import { command, type OptionName } from '../command.ts';
 import { jsonDocument } from '../json.ts';
 import { formatPercent, formatSize } from '../sizes.ts';
 import { toYaml, type YamlMap } from '../yaml.ts';
-import { POOL, sizeFormatter } from './common.ts';
+import { ALL_THAT_FIT, POOL, sizeFormatter } from './common.ts';
 import { survey, type SurveyedPool } from './survey.ts';
 
 export const list = command({
@@ -17,11 +17,14 @@ export const list = command({
     'TOTAL is what can be used without the spare part, AVAIL what of it is free, and CAPACITY ' +
       'the used part of TOTAL.',
     'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable for you) ' +
-      'or busy (another process has the pool; only it knows the space). -v tells why.',
+      'or busy (another process has the pool; only it knows the space). With -v also DEVICES, and why a pool is not optimal.',
+    ALL_THAT_FIT,
   ],
   examples: ['mpool list', 'mpool list -Hp mp1', 'mpool list -Yvv', 'mpool list --json'],
   async run(call, context) {
-    const pools = await survey(call, context);
+    const { pools, missing } = await survey(call, context, 'list');
+    const status = missing.length > 0 ? 1 : 0;
+    if (status !== 0 && pools.length === 0) return status;
     if (call.options.has('json')) {
       await context.out.write(jsonDocument('list', { pools: pools.map(listJson) }));
     } else if (call.options.has('yaml')) {
@@ -29,7 +32,11 @@ export const list = command({
       const tree = { mpools: pools.map((pool) => poolYaml(pool, call.verbosity, resolve)) };
       await context.out.write(toYaml(tree));
     } else {
-      const rows = pools.map((pool) => row(pool, call.options));
+      const more = call.verbosity > 0;
+      const rows = pools.map((pool) => [
+        ...row(pool, call.options),
+        ...(more ? [pool.found.devices.map(({ path }) => path).join(',')] : []),
+      ]);
       const columns = makeColumns(
         'MPOOL',
         '>TOTAL',
@@ -38,10 +45,12 @@ export const list = command({
         '>CAPACITY',
         '>LABEL',
         '>HEALTH',
+        ...(more ? ['DEVICES'] : []),
       );
       const headings = !call.options.has('noheadings') && rows.length > 0;
       await context.out.write(formatTable(columns, rows, { headings }));
     }
+    return status;
   },
 });
 

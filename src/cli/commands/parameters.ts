@@ -6,18 +6,27 @@ import {
   integerKind,
   modeKind,
   pathKind,
-  sizeKind,
+  deviceSizeKind,
   textKind,
   uuidKind,
   zoneSizeKind,
 } from '../values.ts';
 import { given } from './common.ts';
 
+/** As the library chooses it, and as mediaClassOptions() does. */
+export const ZONE_SIZE_DEFAULT = '32; on devices below 1g less, down to 1, for at least 32 mblocks';
+export const FILE_SIZE_DEFAULT = '4g for a new file, all of what exists';
+
 /** What create and set can say of a pool. */
 export const POOL_PARAMETERS = {
   uid: { kind: accountKind('user'), meaning: 'owner: a name or a number' },
   gid: { kind: accountKind('group'), meaning: 'group: a name or a number' },
-  mode: { kind: modeKind, meaning: 'permission bits, at most 0777' },
+  mode: {
+    kind: modeKind,
+    meaning:
+      'permission bits, at most 0777; uid, gid and mode are recorded, and will be enforced by the ' +
+      'daemon: without it, access to the device or file decides',
+  },
   label: { kind: textKind, meaning: 'at most 63 of A-Z a-z 0-9 . _ -' },
   utype: { kind: uuidKind, meaning: 'by which an application knows its pools' },
   ra: { kind: integerKind(0, 32), meaning: 'pages to read ahead, 0 to 32' },
@@ -33,10 +42,15 @@ export const POOL_PARAMETERS = {
 } as const satisfies Parameters;
 
 export const STAGING_PARAMETERS = {
-  stgsz: { kind: zoneSizeKind, meaning: 'mblock size of the staging class', default: 'as capsz' },
+  stgsz: {
+    kind: zoneSizeKind,
+    meaning: 'mblock size of the staging class',
+    default: ZONE_SIZE_DEFAULT,
+  },
   stgsize: {
-    kind: sizeKind,
+    kind: deviceSizeKind,
     meaning: 'size of the staging file to be made, or limit of an existing device',
+    default: FILE_SIZE_DEFAULT,
   },
 } as const satisfies Parameters;
 

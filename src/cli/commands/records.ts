@@ -5,7 +5,7 @@ import type { Call, Context, OptionName, Positional } from '../command.ts';
 import { writeJsonList } from '../json.ts';
 import { chunksOf, gather, splitLines } from '../lines.ts';
 import { openInput } from '../system.ts';
-import { classKind, sizeKind } from '../values.ts';
+import { classKind, logSizeKind } from '../values.ts';
 import { checkInterrupt, tell } from './common.ts';
 
 export const RECORDS_FILE: Positional = {
@@ -15,7 +15,7 @@ export const RECORDS_FILE: Positional = {
 };
 
 export const LOG_PARAMETERS = {
-  size: { kind: sizeKind, meaning: 'what the log can take, rounded up', default: '1m' },
+  size: { kind: logSizeKind, meaning: 'what the log can take, rounded up', default: '1m' },
   class: { kind: classKind, meaning: 'capacity or staging', default: 'capacity' },
 } as const;
 

@@ -1,11 +1,12 @@
 import type { FoundPool } from '../../pool/api.ts';
 import { formatTable, makeColumns } from '../columns.ts';
-import { command } from '../command.ts';
+import { command, type Context } from '../command.ts';
+import { describeFailure } from '../failure.ts';
 import { jsonDocument } from '../json.ts';
-import { pathExists } from '../system.ts';
+import { checkReadable, isDirectory, pathExists, realPath } from '../system.ts';
 import { toYaml } from '../yaml.ts';
 import { MpoolError } from '../../base/errors.ts';
-import { sizeFormatter } from './common.ts';
+import { sizeFormatter, whyMissing } from './common.ts';
 
 export const scan = command({
   name: 'scan',
@@ -18,17 +19,18 @@ export const scan = command({
     'Only superblocks are read, so pools that are in use are shown, too. Without PATH it looks ' +
       'in the places of $MPOOL_PATH, or else in the current directory, and at block devices; ' +
       'with PATH only there. HEALTH is faulted when a device of the pool was not among what was ' +
-      'looked at.',
+      'looked at. A file without a pool, or one that cannot be read, is an error when it is named.',
   ],
   examples: ['mpool scan', 'mpool scan /var/lib/pools /dev/sdb', 'mpool scan -Hp .'],
   async run(call, context) {
-    for (const path of call.words) {
-      if (!(await pathExists(path))) throw new MpoolError('ERR_MPOOL_NOT_FOUND', path);
-    }
     const store = await context.store();
     const here = call.words.length > 0;
     const places = here ? call.words : context.places;
     const pools = await store.scan({ places, blockDevices: !here });
+    const problems = await unseen(call.words, pools, context);
+    for (const problem of problems) context.note(`scan: ${problem}`);
+    const status = problems.length > 0 ? 1 : 0;
+    if (status !== 0 && pools.length === 0) return status;
     if (call.options.has('json')) {
       await context.out.write(jsonDocument('scan', { pools }));
     } else if (call.options.has('yaml')) {
@@ -46,8 +48,32 @@ export const scan = command({
       const headings = !call.options.has('noheadings') && rows.length > 0;
       await context.out.write(formatTable(columns, rows, { headings }));
     }
+    return status;
   },
 });
+
+/** What is wrong with paths at which nothing was found; a directory may well be without pools. */
+async function unseen(
+  paths: readonly string[],
+  pools: readonly FoundPool[],
+  context: Context,
+): Promise<string[]> {
+  const seen = new Set(pools.flatMap(({ devices }) => devices.map(({ path }) => path)));
+  const problems: string[] = [];
+  for (const path of paths) {
+    const real = await realPath(path);
+    if (real !== undefined && seen.has(real)) continue;
+    if (!(await pathExists(path))) {
+      problems.push(describeFailure(new MpoolError('ERR_MPOOL_NOT_FOUND', path), path).text!);
+    } else if (await isDirectory(path)) {
+      const fault = await checkReadable(path).catch((error: unknown) => error);
+      if (fault !== undefined) problems.push(describeFailure(fault, path).text ?? path);
+    } else {
+      problems.push(await whyMissing(path, context));
+    }
+  }
+  return problems;
+}
 
 function scanYaml({ name, uuid, formatVersion, devices, complete }: FoundPool): {
   [key: string]: string | number | boolean | { [key: string]: string | number }[];

@@ -3,7 +3,7 @@ import { isMpoolError, MpoolError } from '../../base/errors.ts';
 import type { FoundPool, PoolInfo } from '../../pool/api.ts';
 import type { Call, Context } from '../command.ts';
 import { describeFailure } from '../failure.ts';
-import { checkInterrupt, findPools, usePool } from './common.ts';
+import { checkInterrupt, findPools, usePool, whyMissing } from './common.ts';
 
 /**
  * optimal: all is well. faulted: a device is missing, or it cannot be opened for what it holds.
@@ -21,26 +21,29 @@ export interface SurveyedPool {
 }
 
 /**
- * The pools that the words name, or all of them, in the order of their names. Names that are not
- * found are told.
- * @throws ERR_MPOOL_NOT_FOUND when there were words and none is a pool
+ * The pools that the words name, or all of them, in the order of their names. Words that name none
+ * are told, each with why.
  */
-export async function survey(call: Call, context: Context): Promise<SurveyedPool[]> {
+export async function survey(
+  call: Call,
+  context: Context,
+  verb: 'list' | 'get',
+): Promise<{ pools: SurveyedPool[]; missing: readonly string[] }> {
   const { found, missing } = await findPools(call, context);
-  if (call.words.length > 0 && found.length === 0) {
-    throw new MpoolError('ERR_MPOOL_NOT_FOUND', `mpool ${missing.join(', ')}`);
-  }
-  for (const word of missing) context.note(`mpool ${word} not found`);
+  for (const word of missing) context.note(`${verb}: ${await whyMissing(word, context)}`);
   const pools: SurveyedPool[] = [];
   for (const pool of found) {
     checkInterrupt(context);
     const surveyed = await look(pool, context);
-    if (surveyed.note !== undefined && (call.verbosity > 0 || surveyed.health === 'faulted')) {
-      context.note(`${pool.name}: ${surveyed.note}`);
+    const { note, health, info } = surveyed;
+    if (note !== undefined && verb === 'get' && call.words.length > 0 && info === undefined) {
+      context.note(`get: mpool ${pool.name}: ${note}`);
+    } else if (note !== undefined && (call.verbosity > 0 || health === 'faulted')) {
+      context.note(`${pool.name}: ${note}`);
     }
     pools.push(surveyed);
   }
-  return pools;
+  return { pools, missing };
 }
 
 async function look(found: FoundPool, context: Context): Promise<SurveyedPool> {
