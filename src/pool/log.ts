@@ -20,6 +20,7 @@ import type { LogHeader } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
 import { writeLogHeader } from './log-place.ts';
+import { recordFits } from './log-room.ts';
 
 /**
  * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
@@ -187,20 +188,13 @@ export class Log {
 
   /** Whether a record of that length has room. */
   fits(lengthBytes: number): boolean {
-    const room = this.#roomInFrame();
-    if (CHUNK_HEADER_BYTES + lengthBytes <= room) return true;
-    let left = lengthBytes;
-    let next = this.#tailBytes;
-    if (this.#used > 0) {
-      const takesPiece = room > CHUNK_HEADER_BYTES;
-      if (takesPiece) left -= room - CHUNK_HEADER_BYTES;
-      next += takesPiece ? this.#used + room : roundUp(this.#used, this.place.sectorBytes);
-    }
-    const overhead = FRAME_HEADER_BYTES + CHUNK_HEADER_BYTES;
-    const rest = this.extentBytes - next;
-    if (lengthBytes === 0) return rest >= overhead;
-    const lastFrame = Math.max(0, (rest % FRAME_BYTES_MAX) - overhead);
-    return left <= Math.floor(rest / FRAME_BYTES_MAX) * (FRAME_BYTES_MAX - overhead) + lastFrame;
+    return recordFits(lengthBytes, {
+      roomBytes: this.#roomInFrame(),
+      usedBytes: this.#used,
+      tailBytes: this.#tailBytes,
+      extentBytes: this.extentBytes,
+      sectorBytes: this.place.sectorBytes,
+    });
   }
 
   /** Resolves once everything appended so far is durable; shares the flush with others in flight. */

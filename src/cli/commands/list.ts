@@ -17,7 +17,8 @@ export const list = command({
     'TOTAL is what can be used without the spare part, AVAIL what of it is free, and CAPACITY ' +
       'the used part of TOTAL.',
     'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable for you) ' +
-      'or busy (another process has the pool; only it knows the space). With -v also DEVICES, and why a pool is not optimal.',
+      'or busy (another process has the pool; only it knows the space). With -v also DEVICES, ' +
+      'and why a pool is not optimal.',
     ALL_THAT_FIT,
   ],
   examples: ['mpool list', 'mpool list -Hp mp1', 'mpool list -Yvv', 'mpool list --json'],

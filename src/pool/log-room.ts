@@ -1,0 +1,31 @@
+import { roundUp } from '../base/units.ts';
+import { CHUNK_HEADER_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from '../format/log-frame.ts';
+
+/** Where a log stands. */
+export interface LogRoom {
+  /** What the open frame (or the next) can still take, chunk headers included. */
+  roomBytes: number;
+  /** What the open frame holds; 0 when there is none. */
+  usedBytes: number;
+  /** Where it begins, and where the extent ends. */
+  tailBytes: number;
+  extentBytes: number;
+  sectorBytes: number;
+}
+
+/** Whether a record fits: whole into the open frame, or in pieces that fill it and frames of their own. */
+export function recordFits(lengthBytes: number, at: LogRoom): boolean {
+  if (CHUNK_HEADER_BYTES + lengthBytes <= at.roomBytes) return true;
+  const overhead = FRAME_HEADER_BYTES + CHUNK_HEADER_BYTES;
+  let left = lengthBytes;
+  let next = at.tailBytes;
+  if (at.usedBytes > 0) {
+    const takesPiece = at.roomBytes > CHUNK_HEADER_BYTES;
+    if (takesPiece) left -= at.roomBytes - CHUNK_HEADER_BYTES;
+    next += takesPiece ? at.usedBytes + at.roomBytes : roundUp(at.usedBytes, at.sectorBytes);
+  }
+  const rest = at.extentBytes - next;
+  if (lengthBytes === 0) return rest >= overhead;
+  const lastFrame = Math.max(0, (rest % FRAME_BYTES_MAX) - overhead);
+  return left <= Math.floor(rest / FRAME_BYTES_MAX) * (FRAME_BYTES_MAX - overhead) + lastFrame;
+}
