@@ -17,7 +17,7 @@
 import { type Library, libraryOn } from '../pool/library.ts';
 import type { SimHost as Machine } from './sim-host.ts';
 
-/** create(), open() and the rest of `mpool`, on a simulated machine; names are looked for on all its disks. */
+/** The functions of `mpool` on a simulated machine; names are looked for on all its disks. */
 export function simulatedLibrary(host: Machine): Library {
   return libraryOn(host.environment, () => host.paths);
 }
