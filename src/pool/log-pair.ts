@@ -4,7 +4,13 @@ import { MIB, PAGE_BYTES } from '../base/units.ts';
 import { LogState, type LogHeader } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { Log } from './log.ts';
-import { confirmLogEnd, freshLogEnd, resumedLogEnd, writeLogHeader } from './log-place.ts';
+import {
+  confirmLogEnd,
+  freshLogEnd,
+  resumedLogEnd,
+  secureLogTail,
+  writeLogHeader,
+} from './log-place.ts';
 import {
   type LogEnd,
   type LogPlace,
@@ -102,6 +108,7 @@ export class LogPair {
     const end = await scanLog(place, header, visit, { recordBytesMax });
     refuseDamage(place, end);
     await confirmLogEnd(place, header, end);
+    if (!readOnly) await secureLogTail(place, end, gate);
     if (!readOnly && ca !== undefined && cb !== undefined) {
       const loser = activeIndex === 0 ? 1 : 0;
       const superseded = { ...(loser === 0 ? ca : cb), state: LogState.superseded };

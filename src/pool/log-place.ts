@@ -1,11 +1,12 @@
 import { MpoolError } from '../base/errors.ts';
 import { below, type Prng } from '../base/prng.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { type Device, type Durability, writeAsync } from '../device/device.ts';
+import { type Device, type Durability, readAsync, writeAsync } from '../device/device.ts';
 import type { Extent } from '../format/extent.ts';
 import { FRAME_BYTES_MAX } from '../format/log-frame.ts';
 import { encodeLogHeader, type LogHeader, logIdentity } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
+import type { FlushGate } from './flush-gate.ts';
 import { FrameCursor, type LogPlace } from './frame-cursor.ts';
 import { type LogEnd, readLogHeader } from './log-scan.ts';
 
@@ -107,4 +108,33 @@ export async function writeLogHeader(
   } finally {
     place.device.release(buffer);
   }
+}
+
+/**
+ * Writes the frames that no later one vouches for once more, byte for byte, and flushes. They may be in a cache only,
+ * and if an earlier flush failed, no later one need cover them: the frames to come would call durable what is not.
+ */
+export async function secureLogTail(place: LogPlace, end: LogEnd, gate: FlushGate): Promise<void> {
+  if (end.closed || end.durableBytes >= end.endBytes) return;
+  const { device, extent } = place;
+  const buffer = device.allocate(FRAME_BYTES_MAX);
+  const second = device.allocate(FRAME_BYTES_MAX);
+  try {
+    for (let at = end.durableBytes; at < end.endBytes; at += FRAME_BYTES_MAX) {
+      const part = buffer.subarray(0, Math.min(FRAME_BYTES_MAX, end.endBytes - at));
+      const offsetBytes = extent.pageAddress * PAGE_BYTES + at;
+      await readAsync(device, offsetBytes, part);
+      // Twice: one read that gave another sector must not be written over the right one.
+      await readAsync(device, offsetBytes, second.subarray(0, part.length));
+      if (Buffer.compare(part, second.subarray(0, part.length)) !== 0) {
+        const detail = `${device.path}: two reads of byte ${offsetBytes} differ`;
+        throw new MpoolError('ERR_MPOOL_IO', detail, { path: device.path });
+      }
+      await writeAsync(device, offsetBytes, part, 'volatile');
+    }
+  } finally {
+    device.release(buffer);
+    device.release(second);
+  }
+  await gate.flush();
 }

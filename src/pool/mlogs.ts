@@ -14,7 +14,7 @@ import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from './
 import { newIdHalves } from './catalog.ts';
 import { Log } from './log.ts';
 import { firstHeader, refuseDamage } from './log-pair.ts';
-import { confirmLogEnd, resumedLogEnd, writeLogHeader } from './log-place.ts';
+import { confirmLogEnd, resumedLogEnd, secureLogTail, writeLogHeader } from './log-place.ts';
 import { readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
 import { OpenMlog, StoreMlog } from './mlog.ts';
@@ -140,6 +140,7 @@ export class StoreMlogs implements Mlogs {
     const end = await scanLog(place, found.header);
     refuseDamage(place, end);
     await confirmLogEnd(place, found.header, end);
+    if (!store.readOnly) await secureLogTail(place, end, gate);
     const markers = end.compactionStarts === 0 ? 'none' : end.compacting ? 'started' : 'ended';
     if (compactionSemantics && markers === 'started') {
       throw new MpoolError('ERR_MPOOL_COMPACTING', name);
