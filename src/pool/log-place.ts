@@ -111,8 +111,9 @@ export async function writeLogHeader(
 }
 
 /**
- * Writes the frames that no later one vouches for once more, byte for byte, and flushes. They may be in a cache only,
- * and if an earlier flush failed, no later one need cover them: the frames to come would call durable what is not.
+ * Writes the frames that no later one vouches for once more, byte for byte, and flushes. They may be in a
+ * cache only, and if an earlier flush failed, no later one need cover them: the frames to come would call
+ * durable what is not.
  */
 export async function secureLogTail(place: LogPlace, end: LogEnd, gate: FlushGate): Promise<void> {
   if (end.closed || end.durableBytes >= end.endBytes) return;
