@@ -1,5 +1,5 @@
 import { invalidArgument, MpoolError } from '../base/errors.ts';
-import { isMblockId, type MblockId, OBJECT_TYPE_MBLOCK, typeOfId } from '../format/object-id.ts';
+import { isMblockId, type MblockId, OBJECT_TYPE_MBLOCK } from '../format/object-id.ts';
 import type { Mblock, MblockProperties, Mblocks, MediaClass } from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { checkMediaClass } from './media.ts';
@@ -70,19 +70,11 @@ export class StoreMblocks implements Mblocks {
     checkOptions(options);
     if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
     this.#store.assertOpen();
-    const { table } = this.#store;
-    for (const batch of table.idBatches()) {
-      this.#store.assertOpen();
-      for (const id of batch) {
-        if (typeOfId(id) !== OBJECT_TYPE_MBLOCK) continue;
-        const index = table.findId(id);
-        if (index < 0) continue;
-        const properties = StoreMblock.found(this.#store, index).properties();
-        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass)
-          continue;
-        yield properties;
-      }
-      await new Promise(setImmediate);
+    for await (const { index } of this.#store.objects(OBJECT_TYPE_MBLOCK)) {
+      const properties = StoreMblock.found(this.#store, index).properties();
+      if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass)
+        continue;
+      yield properties;
     }
   }
 

@@ -6,7 +6,6 @@ import {
   type MlogId,
   OBJECT_TYPE_MLOG,
   printObjectId,
-  typeOfId,
 } from '../format/object-id.ts';
 import { ROLE_LOG_A, ROLE_LOG_B } from '../format/records.ts';
 import type { Mdc, MdcAllocation, MdcId, MdcProperties, Mdcs, MediaClass } from './api.ts';
@@ -107,21 +106,15 @@ export class StoreMdcs implements Mdcs {
   async *list(): AsyncIterable<MdcProperties> {
     this.#store.assertOpen();
     const { table } = this.#store;
-    for (const batch of table.idBatches()) {
-      this.#store.assertOpen();
-      for (const logA of batch) {
-        if (typeOfId(logA) !== OBJECT_TYPE_MLOG) continue;
-        const index = table.findId(logA);
-        if (index < 0 || table.role(index) !== ROLE_LOG_A) continue;
-        const id = mdcOf(logA as MlogId);
-        yield {
-          id,
-          mediaClass: table.mediaClass(index) === 1 ? 'capacity' : 'staging',
-          allocatedBytes: 2 * table.pageCount(index) * PAGE_BYTES,
-          root: this.#isRoot(id),
-        };
-      }
-      await new Promise(setImmediate);
+    for await (const { id: logA, index } of this.#store.objects(OBJECT_TYPE_MLOG)) {
+      if (table.role(index) !== ROLE_LOG_A) continue;
+      const id = mdcOf(logA as MlogId);
+      yield {
+        id,
+        mediaClass: table.mediaClass(index) === 1 ? 'capacity' : 'staging',
+        allocatedBytes: 2 * table.pageCount(index) * PAGE_BYTES,
+        root: this.#isRoot(id),
+      };
     }
   }
 

@@ -6,7 +6,6 @@ import {
   type MlogId,
   OBJECT_TYPE_MLOG,
   printObjectId,
-  typeOfId,
 } from '../format/object-id.ts';
 import { LogState } from '../format/log-header.ts';
 import { ROLE_PLAIN } from '../format/records.ts';
@@ -108,19 +107,13 @@ export class StoreMlogs implements Mlogs {
     if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
     this.#store.assertOpen();
     const { table } = this.#store;
-    for (const batch of table.idBatches()) {
-      this.#store.assertOpen();
-      for (const id of batch) {
-        if (typeOfId(id) !== OBJECT_TYPE_MLOG) continue;
-        const index = table.findId(id);
-        if (index < 0 || table.role(index) !== ROLE_PLAIN) continue;
-        const open = await this.#open.get(id)?.catch(() => undefined);
-        const properties = this.#propertiesAt(index, open);
-        if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass)
-          continue;
-        yield properties;
-      }
-      await new Promise(setImmediate);
+    for await (const { id, index } of this.#store.objects(OBJECT_TYPE_MLOG)) {
+      if (table.role(index) !== ROLE_PLAIN) continue;
+      const open = await this.#open.get(id)?.catch(() => undefined);
+      const properties = this.#propertiesAt(index, open);
+      if (options.mediaClass !== undefined && properties.mediaClass !== options.mediaClass)
+        continue;
+      yield properties;
     }
   }
 

@@ -2,7 +2,7 @@ import { MpoolError } from '../base/errors.ts';
 import type { EngineChoice } from '../device/host.ts';
 import type { Extent } from '../format/extent.ts';
 import { CLASS_CAPACITY, CLASS_STAGING } from '../format/device-descriptor.ts';
-import { halvesOfId, printObjectId } from '../format/object-id.ts';
+import { halvesOfId, printObjectId, type ObjectType, typeOfId } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { MediaClass, PoolParameters } from './api.ts';
 import type { Catalog } from './catalog.ts';
@@ -175,6 +175,19 @@ export class Store implements ReaderContext {
       }
     }
     throw new MpoolError('ERR_MPOOL_NOT_FOUND', `object ${printObjectId(id)}`);
+  }
+
+  /** Committed objects of one type in rising order of ids; others run in between. */
+  async *objects(type: ObjectType): AsyncIterable<{ id: bigint; index: number }> {
+    for (const batch of this.table.idBatches()) {
+      this.assertOpen();
+      for (const id of batch) {
+        if (typeOfId(id) !== type) continue;
+        const index = this.table.findId(id);
+        if (index >= 0) yield { id, index };
+      }
+      await new Promise(setImmediate);
+    }
   }
 
   /** After a commit: the table has it, now the counts do. */
