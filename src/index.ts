@@ -10,7 +10,13 @@ import { delimiter } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import { systemPrng } from './base/prng.ts';
 import { pageBuffers } from './device/page-buffers.ts';
+import { announceRecall, listenForRecalls } from './device/share-recall.ts';
+import { attachMapping } from './device/system-mapping.ts';
+import * as threadShare from './device/thread-share.ts';
 import { SystemHost } from './device/system-host.ts';
+import { attachMap as attachMapOn } from './mcache/attached-map.ts';
+import { mcacheOn } from './mcache/mcache.ts';
+import type { MblockMap, SharedMap } from './pool/api.ts';
 import { libraryOn } from './pool/library.ts';
 
 export { errorTable, isMpoolError, MpoolError } from './base/errors.ts';
@@ -22,13 +28,20 @@ export type { CheckReport } from './pool/check.ts';
 export type { DumpEntry } from './pool/dump.ts';
 export type { Library, SearchOptions } from './pool/library.ts';
 
-const library = libraryOn({ host: new SystemHost(), clock: systemClock, prng: systemPrng }, () => {
+const host = new SystemHost();
+const mcache = mcacheOn({
+  clock: systemClock,
+  gauge: host.memory,
+  shares: { ...threadShare, announceRecall },
+});
+
+const library = libraryOn({ host, clock: systemClock, prng: systemPrng, mcache }, () => {
   const named = process.env['MPOOL_PATH'];
   return named ? named.split(delimiter).filter((place) => place !== '') : ['.'];
 });
 
 /** See `Library` for what each does and throws. */
-export const { create, open, scan, destroy, rename, check, dump } = library;
+export const { create, open, scan, destroy, rename, check, dump, reaper } = library;
 
 /**
  * Memory that mblock reads and writes of whole pages use without a copy. Its content is unspecified.
@@ -41,4 +54,14 @@ export function allocateBuffer(lengthBytes: number): Uint8Array {
 /** Gives memory of allocateBuffer() back: nothing may look at it any more. */
 export function releaseBuffer(buffer: Uint8Array): void {
   pageBuffers.release(buffer);
+}
+
+/**
+ * A map of another thread of this process, from what its share() gave: the same memory, and the same
+ * safety. It ends with its own unmap() or this thread, or when its owner unmaps, who waits for that.
+ * @throws ERR_MPOOL_CLOSED when the owner has unmapped it
+ */
+export function attachMap(shared: SharedMap): MblockMap {
+  const environment = { clock: systemClock, attachMapping, listenForRecalls, ...threadShare };
+  return attachMapOn(environment, shared);
 }

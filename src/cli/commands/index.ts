@@ -6,6 +6,7 @@ import { check, doctor, dump } from './inspect.ts';
 import { list } from './list.ts';
 import { add, destroy, grow, rename, set } from './manage.ts';
 import { mblockDelete, mblockList, mblockProps, mblockPut, mblockRead } from './mblock.ts';
+import { mcacheEvict, mcacheResidency, mcacheWarm } from './mcache.ts';
 import { mdcAlloc, mdcAppend, mdcCompact, mdcDelete, mdcList, mdcRead } from './mdc.ts';
 import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
 import { scan } from './scan.ts';
@@ -16,4 +17,5 @@ export const COMMANDS: readonly Command[] = [
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
   [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
+  [mcacheWarm, mcacheResidency, mcacheEvict],
 ].flat();
