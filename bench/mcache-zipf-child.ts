@@ -35,7 +35,7 @@ export interface ZipfResult {
   p999: number;
   p9999: number;
   max: number;
-  /** Share of reads that getPages() was asked for. */
+  /** Reads that had to wait for the disk: page faults that read, or calls of getPages(). */
   missShare: number;
   replacedObjects: number;
   /** Of all threads, while measured. */
@@ -66,13 +66,15 @@ async function main(): Promise<void> {
   const replacing = turnover.run(counts, isOver);
   await sleep(job.warmUpMs);
   const cpu = process.cpuUsage();
+  const { majorPageFault } = process.resourceUsage();
   const before = reaper.stats();
   const found = await isOver;
   const { user, system } = process.cpuUsage(cpu);
   const after = reaper.stats();
+  const faults = process.resourceUsage().majorPageFault - majorPageFault;
   await replacing;
   const share = (user + system) / 1000 / job.runMs;
-  process.send!(summary(found, turnover.count, share, before, after));
+  process.send!(summary(found, faults, turnover.count, share, before, after));
   await Promise.all(readers.map((reader) => reader.terminate()));
   await pool.close();
   process.disconnect();
@@ -179,6 +181,7 @@ function acknowledgement(reader: Worker): Promise<void> {
 
 function summary(
   results: readonly ReaderResult[],
+  faultCount: number,
   replacedObjects: number,
   cpuShare: number,
   reaperBefore: ReaperStats,
@@ -188,6 +191,7 @@ function summary(
   for (const result of results) histogram.add(result.histogram);
   const us = (percent: number): number => histogram.percentile(percent) / 1000;
   const readCount = results.reduce((all, each) => all + each.readCount, 0);
+  const askedCount = results.reduce((all, each) => all + each.missCount, 0);
   return {
     readsPerSecond: results.reduce((all, each) => all + each.readCount / (each.ms / 1000), 0),
     p50: us(50),
@@ -195,7 +199,7 @@ function summary(
     p999: us(99.9),
     p9999: us(99.99),
     max: histogram.max / 1000,
-    missShare: results.reduce((all, each) => all + each.missCount, 0) / readCount,
+    missShare: (job.access === 'raw' ? faultCount : askedCount) / readCount,
     replacedObjects,
     cpuShare,
     reaperBefore,

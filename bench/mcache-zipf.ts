@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -53,6 +54,8 @@ interface Run extends ZipfResult {
   limitHits: number;
   groupCacheBytes: number;
   groupUsedBytes: number;
+  /** Of the machine, as it ended: above 3 others took a part of the two cores that this needs. */
+  load: number;
 }
 
 const { values, positionals } = parseArgs({
@@ -157,10 +160,11 @@ async function runOnce(job: ZipfJob): Promise<Run> {
     const first = await Promise.race([received, exited.then(() => undefined)]);
     if (first === undefined) throw new Error(`the child ended: ${String(await exited)}`);
     const counters = group.counters();
-    const usedBytes = group.usedBytes;
+    const groupUsedBytes = group.usedBytes;
+    const [load = 0] = loadavg();
     await exited;
     const { cacheBytes: groupCacheBytes, ...rest } = counters;
-    return { ...(first[0] as ZipfResult), ...rest, groupCacheBytes, groupUsedBytes: usedBytes };
+    return { ...(first[0] as ZipfResult), ...rest, groupCacheBytes, groupUsedBytes, load };
   } finally {
     group.remove();
   }
@@ -168,11 +172,11 @@ async function runOnce(job: ZipfJob): Promise<Run> {
 
 function brief(run: Run): Record<string, number> {
   const { readsPerSecond, p50, p99, p999, p9999, max, missShare, replacedObjects } = run;
-  const { cpuShare, majorFaults, limitHits } = run;
+  const { cpuShare, majorFaults, limitHits, load } = run;
   const cacheMib = run.groupCacheBytes / MIB;
   const evictedMib = (run.reaperAfter.evictedPages - run.reaperBefore.evictedPages) / 256;
   const reads = { readsPerSecond, p50, p99, p999, p9999, max, missShare, replacedObjects };
-  const all = { ...reads, cpuShare, majorFaults, limitHits, cacheMib, evictedMib };
+  const all = { ...reads, cpuShare, majorFaults, limitHits, cacheMib, evictedMib, load };
   const rounded = Object.entries(all).map(([key, value]) => [key, Number(value.toPrecision(4))]);
   return Object.fromEntries(rounded) as Record<string, number>;
 }
@@ -212,8 +216,8 @@ function rowsOf(mix: Mix, { on, off }: { on: Run[]; off: Run[] }): Row[] {
 
 function tableOf(mixes: readonly Mix[], runs: Record<string, { on: Run[]; off: Run[] }>): string {
   const lines = [
-    '| mix | reaper | reads/s | p50 µs | p99 µs | p99.9 µs | p99.99 µs | limit hits |',
-    '|---|---|--:|--:|--:|--:|--:|--:|',
+    '| mix | reaper | reads/s | misses % | p50 µs | p99 µs | p99.9 µs | p99.99 µs | limit hits |',
+    '|---|---|--:|--:|--:|--:|--:|--:|--:|',
   ];
   for (const { name } of mixes) {
     for (const state of ['off', 'on'] as const) {
@@ -221,6 +225,7 @@ function tableOf(mixes: readonly Mix[], runs: Record<string, { on: Run[]; off: R
         describe(spreadOf(runs[name]![state].map(value)));
       const cells = [
         of((run) => run.readsPerSecond),
+        of((run) => run.missShare * 100),
         of((run) => run.p50),
         of((run) => run.p99),
         of((run) => run.p999),

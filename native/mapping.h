@@ -26,6 +26,12 @@ static_assert(MAPPING_COUNT_MAX == 1u << SLOT_BITS);
 
 struct Region;
 
+// Of a device, in bytes, of whole pages.
+struct Range {
+  uint64_t offset;
+  uint64_t bytes;
+};
+
 // Device pages that a region shows too.
 struct Alias {
   uint64_t offset;
@@ -49,7 +55,7 @@ struct Mapping {
   uint8_t* base;
   uint8_t* bits;
   uint64_t bits_bytes;
-  // Fixed up to here. How pages in the cache are counted: see map-work.cc.
+  // Fixed up to here. How pages in the cache are counted: see page-count.cc.
   std::atomic<uint32_t> counting;
   Alias* aliases;
   size_t alias_count;
@@ -103,6 +109,28 @@ void let_go(Holder holder);
 // The same, but what would take long goes to the thread pool. `done` is called (without arguments) when that
 // is over, if it is a function. Returns 0 when all is over, 1 when it goes on.
 int let_go_soon(napi_env env, Holder holder, napi_value done);
+
+// Takes the parts of a region out of what their mappings know. Under table_mutex.
+void remove_aliases(const Region* region);
+
+// Where else the pages of a range are mapped, cut to it; with references on the regions, so that none
+// is unmapped meanwhile.
+struct Aliases {
+  Alias* list = nullptr;
+  size_t count = 0;
+
+  Aliases() = default;
+  Aliases(const Aliases&) = delete;
+  Aliases& operator=(const Aliases&) = delete;
+  ~Aliases();
+
+  // False when there is no memory.
+  bool find(const Mapping* mapping, const Range& range);
+};
+
+// Pages of a range in the cache, or in the page tables; or a negative errno. See page-count.cc.
+int64_t count_resident(Mapping* mapping, const Range& range);
+int64_t count_touched(const Mapping* mapping, const Range& range);
 
 // Mapped address ranges that a fault is explained for; see fault-notice.cc. Under table_mutex.
 void fault_notices_install();

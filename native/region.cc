@@ -149,6 +149,54 @@ int open_region(Environment* environment, const double* numbers, size_t count, u
 
 }  // namespace
 
+void remove_aliases(const Region* region) {
+  for (size_t i = 0; i < region->part_count; i++) {
+    Mapping* mapping = region->parts[i].mapping;
+    if (i > 0 && mapping == region->parts[i - 1].mapping) continue;
+    size_t kept = 0;
+    for (size_t k = 0; k < mapping->alias_count; k++) {
+      if (mapping->aliases[k].region != region) mapping->aliases[kept++] = mapping->aliases[k];
+    }
+    mapping->alias_count = kept;
+  }
+}
+
+Aliases::~Aliases() {
+  for (size_t i = 0; i < count; i++) let_go({nullptr, list[i].region});
+  free(list);
+}
+
+bool Aliases::find(const Mapping* mapping, const Range& range) {
+  TableLock lock;
+  size_t low = 0;
+  size_t high = mapping->alias_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    bool before = mapping->aliases[middle].offset + mapping->alias_bytes_max <= range.offset;
+    (before ? low : high) = before ? middle + 1 : middle;
+  }
+  uint64_t end = range.offset + range.bytes;
+  size_t last = low;
+  while (last < mapping->alias_count && mapping->aliases[last].offset < end) last++;
+  if (last == low) return true;
+  list = static_cast<Alias*>(malloc((last - low) * sizeof(Alias)));
+  if (list == nullptr) return false;
+  for (size_t i = low; i < last; i++) {
+    Alias alias = mapping->aliases[i];
+    if (alias.offset + alias.bytes <= range.offset) continue;
+    if (alias.offset < range.offset) {
+      uint64_t skipped = range.offset - alias.offset;
+      alias.offset += skipped;
+      alias.region_offset += skipped;
+      alias.bytes -= skipped;
+    }
+    if (alias.offset + alias.bytes > end) alias.bytes = end - alias.offset;
+    alias.region->references++;
+    list[count++] = alias;
+  }
+  return true;
+}
+
 // (parts: Float64Array of handle, offset, bytes, offset in the region, …; bytes > 0; index:
 // Uint32Array(1)) → ArrayBuffer or negative errno
 napi_value map_stitch_js(napi_env env, napi_callback_info info) {

@@ -62,6 +62,6 @@ export function releaseBuffer(buffer: Uint8Array): void {
  * @throws ERR_MPOOL_CLOSED when the owner has unmapped it
  */
 export function attachMap(shared: SharedMap): MblockMap {
-  const environment = { clock: systemClock, attachMapping, listenForRecalls, ...threadShare };
+  const environment = { attachMapping, listenForRecalls, ...threadShare };
   return attachMapOn(environment, shared);
 }

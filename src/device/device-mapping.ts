@@ -42,8 +42,8 @@ export interface DeviceMapping {
   detach(buffer: ArrayBuffer): void;
 
   /**
-   * Reads through the page cache, so that the pages are resident afterwards. For any memory; without a copy for
-   * that of Device.allocate(). A page that cannot be read is an error, never a signal.
+   * Reads through the page cache, so that the pages are resident afterwards. For any memory; without a copy
+   * for that of Device.allocate(). A page that cannot be read is an error, never a signal.
    */
   read(offsetBytes: number, buffer: Uint8Array, done: Done): void;
   /** Begins to read pages into the cache; done when the kernel has the requests. */

@@ -22,7 +22,7 @@ export function machineLevel(meminfo: string): MemoryLevel | undefined {
   if (totalBytes === undefined || freeBytes === undefined || freeBytes > totalBytes)
     return undefined;
   const files = (bytesOf('Cached') ?? 0) + (bytesOf('Buffers') ?? 0) - (bytesOf('Shmem') ?? 0);
-  // The kernel's own estimate of what it could give leaves out what it needs itself; before 3.14 it made none.
+  // The kernel's own estimate of what it could give leaves out what it needs itself; none before 3.14.
   const availableBytes =
     bytesOf('MemAvailable') ?? freeBytes + files + (bytesOf('SReclaimable') ?? 0);
   const cacheBytes = Math.min(Math.max(0, availableBytes - freeBytes), totalBytes - freeBytes);

@@ -1,4 +1,3 @@
-import type { Clock } from '../base/clock.ts';
 import { crc32cPages } from '../base/crc32c.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { MIB, PAGE_BYTES } from '../base/units.ts';
@@ -16,7 +15,6 @@ import { TEMPERATURES } from './temperature.ts';
 
 /** What attaching needs of the machine. */
 export interface AttachEnvironment {
-  clock: Clock;
   attachMapping(handle: number, path: string): DeviceMapping;
   attachShare(share: number): boolean;
   detachShare(share: number): void;
@@ -119,11 +117,10 @@ function backingOf(
   onRelease: () => void,
 ): MapBacking {
   const cache = new ChecksumCache(CHECKSUM_CACHE_BYTES);
-  const governor = { delayMs: () => 0 };
+  const governor = { admit: (_: number, proceed: () => void) => proceed(), arrived: () => {} };
   return {
     reader: new PageReader(
       { sums: (object, done) => loadSums(cache, object, done), mismatch },
-      environment.clock,
       governor,
     ),
     readAheadPages: token.readAheadPages,

@@ -1,4 +1,3 @@
-import type { Clock } from '../base/clock.ts';
 import { crc32cPages } from '../base/crc32c.ts';
 import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -16,8 +15,10 @@ export interface ChecksumSource {
 
 /** What the reaper says to those who read. */
 export interface ReadGovernor {
-  /** How long to hold up a read that misses; mostly 0. */
-  delayMs(): number;
+  /** Calls back when memory allows so many pages to come; mostly at once. */
+  admit(pageCount: number, proceed: () => void): void;
+  /** What was admitted has come, or never will: to be told once for each. */
+  arrived(pageCount: number): void;
 }
 
 /** Runs of pages longer than this are read in parts. */
@@ -33,12 +34,10 @@ const computed = new Uint32Array(PART_PAGES);
  */
 export class PageReader {
   readonly #source: ChecksumSource;
-  readonly #clock: Clock;
   readonly #governor: ReadGovernor;
 
-  constructor(source: ChecksumSource, clock: Clock, governor: ReadGovernor) {
+  constructor(source: ChecksumSource, governor: ReadGovernor) {
     this.#source = source;
-    this.#clock = clock;
     this.#governor = governor;
   }
 
@@ -69,38 +68,43 @@ export class PageReader {
   }
 
   #readRuns(object: MappedObject, pages: readonly number[], finish: Finish): void {
-    this.#begin(object, finish, (sums) => {
-      const runs = runsOf(pages);
-      this.#inParts(runs.length, finish, (i, settled) => {
-        const { first, count } = runs[i]!;
-        this.#readPart(object, sums, first, count, undefined, settled);
-      });
+    const runs = runsOf(pages);
+    this.#inParts(runs.length, finish, (i, settled) => {
+      const { first, count } = runs[i]!;
+      this.#readRun(object, first, count, undefined, settled);
     });
   }
 
   /** Fills `into` with bytes of the object from `offsetBytes` on; the range lies within the object. */
   readInto(object: MappedObject, offsetBytes: number, into: Uint8Array, finish: Finish): void {
-    this.#begin(object, finish, (sums) => {
-      const firstPage = Math.floor(offsetBytes / PAGE_BYTES);
-      const endPage = Math.ceil((offsetBytes + into.length) / PAGE_BYTES);
-      const parts = Math.ceil((endPage - firstPage) / PART_PAGES);
-      this.#inParts(parts, finish, (i, settled) => {
-        const first = firstPage + i * PART_PAGES;
-        const count = Math.min(PART_PAGES, endPage - first);
-        this.#readPart(object, sums, first, count, { offsetBytes, into }, settled);
-      });
+    const firstPage = Math.floor(offsetBytes / PAGE_BYTES);
+    const endPage = Math.ceil((offsetBytes + into.length) / PAGE_BYTES);
+    const parts = Math.ceil((endPage - firstPage) / PART_PAGES);
+    this.#inParts(parts, finish, (i, settled) => {
+      const first = firstPage + i * PART_PAGES;
+      const count = Math.min(PART_PAGES, endPage - first);
+      this.#readRun(object, first, count, { offsetBytes, into }, settled);
     });
   }
 
-  #begin(object: MappedObject, finish: Finish, go: (sums: Uint32Array) => void): void {
-    const start = (): void =>
+  /** One after the other is admitted: what is read at once must find room at once. */
+  #readRun(
+    object: MappedObject,
+    first: number,
+    count: number,
+    target: { offsetBytes: number; into: Uint8Array } | undefined,
+    settled: Finish,
+  ): void {
+    const finish: Finish = (error) => {
+      this.#governor.arrived(count);
+      settled(error);
+    };
+    this.#governor.admit(count, () =>
       this.#source.sums(object, (error, sums) => {
         if (error !== null) finish(error);
-        else go(sums!);
-      });
-    const delayMs = this.#governor.delayMs();
-    if (delayMs > 0) this.#clock.after(delayMs, start, true);
-    else start();
+        else this.#readPart(object, sums!, first, count, target, finish);
+      }),
+    );
   }
 
   #inParts(count: number, finish: Finish, start: (part: number, settled: Finish) => void): void {
@@ -138,29 +142,50 @@ export class PageReader {
       return settled(new MpoolError('ERR_MPOOL_IO', 'no memory for a read', { cause: error }));
     }
     const at = object.offsetBytes + firstPage * PAGE_BYTES;
-    object.mapping.read(at, buffer, (error) => {
-      const failure = error ?? this.#verify(object, sums, firstPage, buffer);
+    const finish: Finish = (failure) => {
       if (failure === null && target !== undefined) {
         copyPart(buffer, firstPage * PAGE_BYTES, target.offsetBytes, target.into);
       }
       pageBuffers.release(buffer);
       settled(failure);
+    };
+    object.mapping.read(at, buffer, (error) => {
+      if (error !== null) return finish(error);
+      if (this.#verify(object, sums, firstPage, buffer) < 0) return finish(null);
+      this.#readAfresh(object, sums, firstPage, buffer, finish);
     });
   }
 
-  #verify(
+  /**
+   * What does not match may be what was there before: a block device's page that somebody, not us, read
+   * while it was being written stays in the page cache as it was. So what counts is read from the device.
+   */
+  #readAfresh(
     object: MappedObject,
     sums: Uint32Array,
     firstPage: number,
     buffer: Uint8Array,
-  ): MpoolError | null {
+    finish: Finish,
+  ): void {
+    const at = object.offsetBytes + firstPage * PAGE_BYTES;
+    const read = (): void =>
+      object.mapping.read(at, buffer, (error) => {
+        if (error !== null) return finish(error);
+        const wrong = this.#verify(object, sums, firstPage, buffer);
+        finish(wrong < 0 ? null : this.#source.mismatch(object, wrong));
+      });
+    object.mapping.evict(Float64Array.of(at, buffer.length)).then(read, read);
+  }
+
+  /** Marks pages ready, all or none. @returns the first page that is wrong, or -1 */
+  #verify(object: MappedObject, sums: Uint32Array, firstPage: number, buffer: Uint8Array): number {
     const count = buffer.length / PAGE_BYTES;
     crc32cPages(buffer, computed);
     for (let i = 0; i < count; i++) {
-      if (computed[i] !== sums[firstPage + i]) return this.#source.mismatch(object, firstPage + i);
+      if (computed[i] !== sums[firstPage + i]) return firstPage + i;
     }
     for (let i = 0; i < count; i++) object.setReady(firstPage + i);
-    return null;
+    return -1;
   }
 }
 

@@ -21,17 +21,27 @@ export interface Selection {
   nowMs: number;
   /** Of cold rows. */
   ttlMs: number;
+  /** Rows that are in use may go too, by how seldom they are. */
+  hurried: boolean;
+  /** And without a look at their use. */
   emergency: boolean;
-  /** Resident pages and all pages of the mean row that has any: what weights are of. */
+  /** Of the mean row with resident pages, as weights count them: what weights are of. */
   meanPages: number;
+}
+
+/**
+ * What comes free with a row, and three times what its uses spread over: of two that are used alike often, each page
+ * of the larger one is used less.
+ */
+export function weightOf(residentPages: number, pageCount: number): number {
+  return residentPages + 3 * pageCount;
 }
 
 /**
  * How gladly a row is evicted: its idleness, as milliseconds of a mean cold row; 0: never.
  *
  * Idleness is the time since the last use, or the time between uses at the past rate if that is longer: the first
- * alone takes what happened to be used just now for what always is. It weighs more the more pages come free, and the
- * more the uses spread over: of two rows that are used alike often, each page of the larger one is used less.
+ * alone takes what happened to be used just now for what always is. It is weighed by pages.
  * Compared with plain recency in test/mcache/reaper-policy.test.ts.
  */
 export function scoreOf(
@@ -45,7 +55,8 @@ export function scoreOf(
 ): number {
   const gapMs = 1000 / (hitsPerSecond + LEAST_PER_SECOND);
   const worth = Math.min(1, residentPages / Math.min(FEW_PAGES, pageCount * SMALL_PART));
-  const score = ((Math.max(idleMs, gapMs) * (residentPages + pageCount)) / meanPages) * worth;
+  const weight = weightOf(residentPages, pageCount) / meanPages;
+  const score = Math.max(idleMs, gapMs) * weight * worth;
   if ((flags & UNMAPPED) !== 0) return FIRST * (1 + score);
   return temperature >= TEMPERATURE_PINNED ? 0 : score / PATIENCE[temperature]!;
 }

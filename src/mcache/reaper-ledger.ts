@@ -1,23 +1,11 @@
-/** What the reaper knows of the rows of one set: uses since it last looked, and what it did to them. */
 import { isRipe, RATE_WINDOW_MS, scoreOf } from './reaper-choice.ts';
 import type { Ranking, Selection } from './reaper-choice.ts';
-import { CHUNK_ROWS, CHUNK_SHIFT, IN_USE, LEAVING } from './resident-set.ts';
-import { ROW_MASK, SHOWN, STALE, TEMPERATURE_PINNED, UNMAPPED } from './resident-set.ts';
+import { isOpaque, makeNotes, noteCount, noteEviction } from './reaper-notes.ts';
+import { noteHits, noteLook, noteWatch } from './reaper-notes.ts';
+import type { Notes } from './reaper-notes.ts';
+import { CHUNK_SHIFT, IN_USE, LEAVING, ROW_MASK, SHOWN, STALE } from './resident-set.ts';
+import { TEMPERATURE_PINNED, UNMAPPED } from './resident-set.ts';
 import type { ResidentSet, RowChunk } from './resident-set.ts';
-
-/** A row that is used again so soon after its eviction should not have gone. */
-const REFAULT_MS = 60_000;
-/** Never 0, which means that nobody has looked at the row yet. */
-const LEAST_RATE = 1e-9;
-
-/** By row, like the columns of a RowChunk; 0: never. */
-interface Notes {
-  readonly countedMs: Float64Array;
-  /** Since when all uses through views would show. */
-  readonly zappedMs: Float64Array;
-  /** And not used since. */
-  readonly evictedMs: Float64Array;
-}
 
 /** Of one pass over all rows of a set. */
 export interface Tally {
@@ -41,8 +29,20 @@ export interface Pass {
   readonly selection: Selection | undefined;
 }
 
-const OF_NO_MAP = 4;
+/** What to do with a row that was ranked: watch it first, look whether it was used since it is watched. */
+export type Verdict = 'spare' | 'evict' | 'watch' | 'look';
 
+/** How old the count of a row may be, of whose change something is known, and of another. */
+export interface CountAges {
+  changedMs: number;
+  otherMs: number;
+}
+
+const OF_NO_MAP = 4;
+/** Reads take no longer than that. */
+const READ_MS = 10_000;
+
+/** What the reaper knows of the rows of one set. */
 export class Ledger {
   readonly set: ResidentSet;
   /** Names it in a ranking. */
@@ -59,33 +59,33 @@ export class Ledger {
   #decay = 1;
   #next = emptyTally();
   #countAt = 0;
-  #sampleAt = 0;
+  #watchAt = 0;
 
   constructor(set: ResidentSet, number: number) {
     this.set = set;
     this.number = number;
   }
 
-  chunkOf(row: number): RowChunk {
+  #chunkOf(row: number): RowChunk {
     return this.set.chunks[row >>> CHUNK_SHIFT]!;
   }
 
-  notesOf(row: number): Notes {
+  #notesOf(row: number): Notes {
     return (this.#notes[row >>> CHUNK_SHIFT] ??= makeNotes());
   }
 
   pagesOf(row: number): number {
-    return this.chunkOf(row).residentPages[row & ROW_MASK]!;
+    return this.#chunkOf(row).residentPages[row & ROW_MASK]!;
   }
 
-  /** Not used since the last pass. */
+  /** Not used since the last pass, as far as accesses are counted. */
   isUnused(row: number): boolean {
-    const chunk = this.chunkOf(row);
+    const chunk = this.#chunkOf(row);
     return chunk.hits[row & ROW_MASK] === chunk.seenHits[row & ROW_MASK];
   }
 
   isWatched(row: number): boolean {
-    return this.notesOf(row).zappedMs[row & ROW_MASK] !== 0;
+    return this.#notesOf(row).watchedMs[row & ROW_MASK] !== 0;
   }
 
   beginPass(nowMs: number): void {
@@ -97,8 +97,8 @@ export class Ledger {
   observe(from: number, most: number, pass: Pass): number {
     const chunkEnd = ((from >>> CHUNK_SHIFT) + 1) << CHUNK_SHIFT;
     const end = Math.min(from + most, chunkEnd, this.set.rowEnd);
-    const chunk = this.chunkOf(from);
-    const notes = this.notesOf(from);
+    const chunk = this.#chunkOf(from);
+    const notes = this.#notesOf(from);
     for (let row = from; row < end; row++) {
       const at = row & ROW_MASK;
       if ((chunk.flags[at]! & IN_USE) !== 0) this.#observeRow(chunk, notes, at, row, pass);
@@ -113,8 +113,8 @@ export class Ledger {
 
   #observeRow(chunk: RowChunk, notes: Notes, at: number, row: number, pass: Pass): void {
     const flags = chunk.flags[at]!;
-    this.#noteUses(chunk, notes, at, pass.nowMs);
     const pages = chunk.residentPages[at]!;
+    if (noteHits(chunk, notes, at, pass.nowMs, this.#decay)) this.refaultedObjects += 1;
     if ((flags & UNMAPPED) !== 0 && pages === 0 && (flags & (STALE | LEAVING)) === 0) {
       this.set.forget(row);
       return;
@@ -123,94 +123,78 @@ export class Ledger {
     tally.rowCount += 1;
     if ((flags & UNMAPPED) === 0) tally.objectCount += 1;
     tally.pages[categoryOf(chunk, at)]! += pages;
-    if (pages > 0) {
-      tally.residentRows += 1;
-      tally.residentRowPages += chunk.pageCount[at]!;
-    }
     tally.absentPages += chunk.pageCount[at]! - pages;
+    if (pages === 0) return;
+    tally.residentRows += 1;
+    tally.residentRowPages += chunk.pageCount[at]!;
     if (pass.ranking === undefined || pass.selection === undefined) return;
-    if (pages === 0 || (flags & LEAVING) !== 0) return;
-    const score = this.#scoreOf(chunk, notes, at, pass.selection);
+    if ((flags & LEAVING) !== 0) return;
+    const score = this.#ripeScore(chunk, notes, at, pass.selection);
     if (score > 0) pass.ranking.offer(score, this.number, row);
   }
 
-  #noteUses(chunk: RowChunk, notes: Notes, at: number, nowMs: number): void {
-    const hits = chunk.hits[at]!;
-    const growth = (hits - chunk.seenHits[at]!) >>> 0;
-    const rate = chunk.hitsPerSecond[at]!;
-    // A counter that runs backwards is another object's, in a row that was free in between.
-    if (rate === 0 || growth >= 2 ** 31) {
-      // As if it had been used once: what was only read ahead is there to be used.
-      chunk.hitsPerSecond[at] = 1000 / RATE_WINDOW_MS;
-      chunk.idleSinceMs[at] = nowMs;
-      notes.countedMs[at] = 0;
-      notes.zappedMs[at] = 0;
-      notes.evictedMs[at] = 0;
-    } else {
-      const faded = rate * this.#decay + (growth * 1000) / RATE_WINDOW_MS;
-      chunk.hitsPerSecond[at] = Math.max(LEAST_RATE, faded);
-      if (growth > 0) this.#noteUse(chunk, notes, at, nowMs);
-    }
-    chunk.seenHits[at] = hits;
-  }
-
-  #noteUse(chunk: RowChunk, notes: Notes, at: number, nowMs: number): void {
-    chunk.idleSinceMs[at] = nowMs;
-    const evictedMs = notes.evictedMs[at]!;
-    notes.evictedMs[at] = 0;
-    if (evictedMs > 0 && nowMs - evictedMs <= REFAULT_MS) this.refaultedObjects += 1;
-  }
-
-  /** 0 when it may not go now. */
-  #scoreOf(chunk: RowChunk, notes: Notes, at: number, selection: Selection): number {
-    const flags = chunk.flags[at]!;
-    const temperature = chunk.temperature[at]!;
-    const { nowMs } = selection;
+  /** 0 when it is not to go now, nor to be watched so that it can. */
+  #ripeScore(chunk: RowChunk, notes: Notes, at: number, selection: Selection): number {
+    const { nowMs, ttlMs, emergency } = selection;
     const idleMs = nowMs - chunk.idleSinceMs[at]!;
-    let knownIdleMs = idleMs;
-    let { ttlMs } = selection;
-    if ((flags & (SHOWN | UNMAPPED)) === SHOWN) {
-      const zappedMs = notes.zappedMs[at]!;
-      // Without a look at its use only the past rate is known.
-      if (selection.emergency) knownIdleMs = 0;
-      // What was handed out in views must be watched for a while before it goes, so that begins early.
-      else if (zappedMs === 0) ttlMs /= 2;
-      else if (nowMs - zappedMs < watchMs(chunk, at, ttlMs)) return 0;
+    if (!isOpaque(chunk, notes, at, idleMs)) {
+      return this.#scoreIf(chunk, at, idleMs, idleMs, selection, ttlMs);
     }
+    // Without a look at its use only the past rate is known, and all are in use.
+    const rankedIdleMs = selection.hurried ? 0 : idleMs;
+    if (emergency) return this.#scoreIf(chunk, at, rankedIdleMs, idleMs, selection, ttlMs);
+    const watchedMs = notes.watchedMs[at]!;
+    // It must be watched for a while before it goes, so that begins early.
+    if (watchedMs === 0) {
+      return this.#scoreIf(chunk, at, rankedIdleMs, idleMs, selection, ttlMs / 2);
+    }
+    const waitMs = chunk.hits[at] === 0 ? ttlMs : ttlMs / 4;
+    if (nowMs - watchedMs < waitMs) return 0;
+    return this.#scoreIf(chunk, at, rankedIdleMs, idleMs, selection, ttlMs);
+  }
+
+  #scoreIf(
+    chunk: RowChunk,
+    at: number,
+    rankedIdleMs: number,
+    idleMs: number,
+    selection: Selection,
+    ttlMs: number,
+  ): number {
+    const temperature = chunk.temperature[at]!;
     const score = scoreOf(
-      flags,
+      chunk.flags[at]!,
       temperature,
       chunk.residentPages[at]!,
       chunk.pageCount[at]!,
-      knownIdleMs,
+      rankedIdleMs,
       chunk.hitsPerSecond[at]!,
       selection.meanPages,
     );
     return isRipe(score, temperature, idleMs, selection, ttlMs) ? score : 0;
   }
 
-  /** Whether a row that was ranked a while ago is still to be evicted, and how. */
-  verdictOn(row: number, selection: Selection): 'spare' | 'evict' | 'watch' | 'look' {
-    const chunk = this.chunkOf(row);
+  /** Of a row that was ranked a while ago. */
+  verdictOn(row: number, selection: Selection): Verdict {
+    const chunk = this.#chunkOf(row);
     const at = row & ROW_MASK;
-    const flags = chunk.flags[at]!;
     if (this.removed || selection.nowMs < this.restUntilMs) return 'spare';
-    if ((flags & (IN_USE | LEAVING)) !== IN_USE || chunk.residentPages[at] === 0) return 'spare';
-    if (!selection.emergency && !this.isUnused(row)) return 'spare';
-    const notes = this.notesOf(row);
-    if (this.#scoreOf(chunk, notes, at, selection) === 0) return 'spare';
-    if (selection.emergency || (flags & (SHOWN | UNMAPPED)) !== SHOWN) return 'evict';
-    return notes.zappedMs[at] === 0 ? 'watch' : 'look';
+    if ((chunk.flags[at]! & (IN_USE | LEAVING)) !== IN_USE || this.pagesOf(row) === 0)
+      return 'spare';
+    if (!selection.hurried && !this.isUnused(row)) return 'spare';
+    const notes = this.#notesOf(row);
+    if (this.#ripeScore(chunk, notes, at, selection) === 0) return 'spare';
+    const idleMs = selection.nowMs - chunk.idleSinceMs[at]!;
+    if (selection.emergency || !isOpaque(chunk, notes, at, idleMs)) return 'evict';
+    return notes.watchedMs[at] === 0 ? 'watch' : 'look';
   }
 
-  /** Up to `most` rows whose count is older than `ageMs`, from where the last call stopped. */
-  dueForCount(most: number, visits: number, ageMs: number, nowMs: number): number[] {
+  /** Up to `most` rows whose count is too old, from where the last call stopped. */
+  dueForCount(most: number, visits: number, ages: CountAges, nowMs: number): number[] {
     const due: number[] = [];
     this.#countAt = this.#walk(this.#countAt, visits, (chunk, notes, at, row) => {
-      const flags = chunk.flags[at]!;
-      if ((flags & LEAVING) !== 0 || (flags & (STALE | SHOWN)) === 0) return true;
-      const countedMs = notes.countedMs[at]!;
-      if (countedMs === 0 || nowMs - countedMs >= ageMs) due.push(row);
+      if ((chunk.flags[at]! & LEAVING) !== 0) return true;
+      if (nowMs - notes.countedMs[at]! >= countAge(chunk, notes, at, ages)) due.push(row);
       return due.length < most;
     });
     return due;
@@ -220,11 +204,11 @@ export class Ledger {
   toWatch(pages: number, visits: number): number[] {
     const rows: number[] = [];
     let left = pages;
-    this.#sampleAt = this.#walk(this.#sampleAt, visits, (chunk, notes, at, row) => {
+    this.#watchAt = this.#walk(this.#watchAt, visits, (chunk, notes, at, row) => {
       const flags = chunk.flags[at]!;
       const resident = chunk.residentPages[at]!;
       if ((flags & (SHOWN | UNMAPPED | LEAVING)) !== SHOWN || resident === 0) return true;
-      if (notes.zappedMs[at] !== 0 || chunk.temperature[at]! >= TEMPERATURE_PINNED) return true;
+      if (notes.watchedMs[at] !== 0 || chunk.temperature[at]! >= TEMPERATURE_PINNED) return true;
       if (left <= 0) return false;
       left -= resident;
       rows.push(row);
@@ -241,71 +225,66 @@ export class Ledger {
     const { rowEnd } = this.set;
     let row = from < rowEnd ? from : 0;
     for (let left = Math.min(visits, rowEnd); left > 0; left--) {
-      const chunk = this.chunkOf(row);
+      const chunk = this.#chunkOf(row);
       const at = row & ROW_MASK;
-      const inUse = (chunk.flags[at]! & IN_USE) !== 0 && chunk.hitsPerSecond[at] !== 0;
-      if (inUse && !visit(chunk, this.notesOf(row), at, row)) return row;
+      const isKnown = (chunk.flags[at]! & IN_USE) !== 0 && chunk.hitsPerSecond[at] !== 0;
+      if (isKnown && !visit(chunk, this.#notesOf(row), at, row)) return row;
       row = row + 1 < rowEnd ? row + 1 : 0;
     }
     return row;
   }
 
-  /** What of a row is in the tally changes: call before and after with -1 and 1. */
+  /** What of a row is in the tally changes: call before and after with -1 and 1. @returns its pages */
   weigh(row: number, sign: 1 | -1): number {
-    const chunk = this.chunkOf(row);
-    const pages = chunk.residentPages[row & ROW_MASK]!;
-    this.tally.pages[categoryOf(chunk, row & ROW_MASK)]! += sign * pages;
+    const pages = this.pagesOf(row);
+    this.tally.pages[categoryOf(this.#chunkOf(row), row & ROW_MASK)]! += sign * pages;
     return pages;
   }
 
   counted(row: number, pagesBefore: number, nowMs: number): void {
-    const chunk = this.chunkOf(row);
-    const notes = this.notesOf(row);
-    const at = row & ROW_MASK;
-    const growth = chunk.residentPages[at]! - pagesBefore;
-    const since = notes.countedMs[at]!;
-    notes.countedMs[at] = nowMs;
-    // Pages came that no access since the last count explains: faults in a view, or read-ahead.
-    if (since === 0 || growth <= 0 || chunk.idleSinceMs[at]! >= since) return;
-    if (!this.isUnused(row)) return;
-    chunk.idleSinceMs[at] = nowMs;
-    if ((chunk.flags[at]! & SHOWN) === 0) return;
-    chunk.hitsPerSecond[at]! += (growth * 1000) / RATE_WINDOW_MS;
-    this.#noteUse(chunk, notes, at, nowMs);
+    const isRefault = noteCount(
+      this.#chunkOf(row),
+      this.#notesOf(row),
+      row & ROW_MASK,
+      pagesBefore,
+      nowMs,
+    );
+    if (isRefault) this.refaultedObjects += 1;
   }
 
   watched(row: number, nowMs: number): void {
-    this.notesOf(row).zappedMs[row & ROW_MASK] = Math.max(nowMs, 1);
+    noteWatch(this.#chunkOf(row), this.#notesOf(row), row & ROW_MASK, nowMs);
   }
 
-  /** @returns true when nobody used it while it was watched */
-  lookedAt(row: number, touchedPages: number, nowMs: number): boolean {
-    const notes = this.notesOf(row);
+  /**
+   * @param selection for a row that is to be evicted
+   * @returns true when it may be: nobody used it while it was watched, or there is no time for such regards
+   */
+  lookedAt(row: number, touchedPages: number, nowMs: number, selection?: Selection): boolean {
+    const chunk = this.#chunkOf(row);
     const at = row & ROW_MASK;
+    const isRefault = noteLook(chunk, this.#notesOf(row), at, touchedPages, nowMs);
+    if (isRefault) this.refaultedObjects += 1;
     if (touchedPages === 0) return true;
-    const chunk = this.chunkOf(row);
-    const seconds = Math.max(1, nowMs - notes.zappedMs[at]!) / 1000;
-    const rate = Math.max(chunk.hitsPerSecond[at]!, touchedPages / seconds);
-    chunk.hitsPerSecond[at] = (chunk.hitsPerSecond[at]! + rate) / 2;
-    notes.zappedMs[at] = 0;
-    this.#noteUse(chunk, notes, at, nowMs);
-    return false;
+    if (selection?.hurried !== true) return false;
+    const { ttlMs } = selection;
+    return this.#scoreIf(chunk, at, 0, Number.POSITIVE_INFINITY, selection, ttlMs) > 0;
   }
 
   evicted(row: number, nowMs: number): void {
-    const notes = this.notesOf(row);
-    const at = row & ROW_MASK;
-    // In the meantime the row may have become another object's.
-    if (this.chunkOf(row).hitsPerSecond[at] === 0) return;
-    notes.evictedMs[at] = nowMs;
-    notes.countedMs[at] = nowMs;
-    notes.zappedMs[at] = 0;
+    noteEviction(this.#chunkOf(row), this.#notesOf(row), row & ROW_MASK, nowMs);
   }
 }
 
-/** So long must a view be left alone to count as idle: the longer, the less else is known of its use. */
-function watchMs(chunk: RowChunk, at: number, ttlMs: number): number {
-  return chunk.hits[at] === 0 ? ttlMs : ttlMs / 4;
+/** How old its count may be. */
+function countAge(chunk: RowChunk, notes: Notes, at: number, ages: CountAges): number {
+  const flags = chunk.flags[at]!;
+  const countedMs = notes.countedMs[at]!;
+  if (countedMs === 0) return (flags & (STALE | SHOWN)) === 0 ? Number.POSITIVE_INFINITY : 0;
+  if ((flags & STALE) !== 0 || notes.covert[at] === 1) return ages.changedMs;
+  // A read that began before the count may have brought pages after it.
+  const mayChange = (flags & SHOWN) !== 0 || countedMs < chunk.idleSinceMs[at]! + READ_MS;
+  return mayChange ? ages.otherMs : Number.POSITIVE_INFINITY;
 }
 
 function categoryOf(chunk: RowChunk, at: number): number {
@@ -334,13 +313,5 @@ function emptyTally(): Tally {
     residentRows: 0,
     residentRowPages: 0,
     absentPages: 0,
-  };
-}
-
-function makeNotes(): Notes {
-  return {
-    countedMs: new Float64Array(CHUNK_ROWS),
-    zappedMs: new Float64Array(CHUNK_ROWS),
-    evictedMs: new Float64Array(CHUNK_ROWS),
   };
 }

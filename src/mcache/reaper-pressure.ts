@@ -27,6 +27,11 @@ const DURESS_FROM = 3000;
 const STALLED_SHARE_FROM = 0.1;
 const STALL_FREE_SHARE_MAX = 5000;
 const STALL_HELD_SHARE_MIN = 1000;
+/**
+ * Of a group's limit so much of page cache that is not ours is taken for what runs there: programs and libraries,
+ * which the kernel could only reclaim from under them.
+ */
+const RUNNING_PART = 8;
 /** What a stall asks for in each round: at 20 rounds a second, a twentieth of all in a second. */
 const STALL_NEEDED_PART = 400;
 
@@ -37,6 +42,8 @@ export interface Holding {
   /** That may be evicted: all but what is pinned. */
   evictableBytes: number;
   pinnedBytes: number;
+  /** That may have come since the rest was counted: in the cache, and ours. */
+  uncountedBytes?: number;
 }
 
 /** Watermarks of one limit, and how free memory stands to them. */
@@ -66,6 +73,8 @@ export interface Judgement {
   pressing: ReadonlySet<LimitName>;
   /** What may still come before any limit presses. */
   roomBytes: number;
+  /** What may still come before any limit is reached. */
+  headroomBytes: number;
 }
 
 const NOT_PRESSING: ReadonlySet<LimitName> = new Set();
@@ -87,6 +96,7 @@ export function judge(
     emergency: false,
     pressing,
     roomBytes: Number.POSITIVE_INFINITY,
+    headroomBytes: Number.POSITIVE_INFINITY,
   };
   let tightest = Number.NEGATIVE_INFINITY;
   for (const level of levelsOf(sample, holding, wishes)) {
@@ -95,12 +105,13 @@ export function judge(
     const neededBytes = Math.max(judgement.neededBytes, each.neededBytes);
     const emergency = judgement.emergency || each.emergency;
     const roomBytes = Math.min(judgement.roomBytes, each.roomBytes);
+    const headroomBytes = Math.min(judgement.headroomBytes, Math.max(0, level.freeBytes));
     if (each.tightness > tightest) {
       tightest = each.tightness;
       const { freeShare, pressure } = each;
       judgement = { ...judgement, limit: level.limit, freeShare, pressure };
     }
-    judgement = { ...judgement, neededBytes, emergency, roomBytes };
+    judgement = { ...judgement, neededBytes, emergency, roomBytes, headroomBytes };
   }
   return { ...judgement, ttlMs: shortenedTtl(wishes.ttlMs, judgement.pressure) };
 }
@@ -130,7 +141,9 @@ export function levelsOf(sample: MemorySample, holding: Holding, wishes: Wishes)
     levels.push({
       limit: 'group',
       totalBytes,
-      freeBytes: group.freeBytes + foreignCache(group.cacheBytes, holding),
+      freeBytes:
+        group.freeBytes +
+        Math.max(0, foreignCache(group.cacheBytes, holding) - totalBytes / RUNNING_PART),
       heldBytes,
       lowShare: Math.floor((Math.min(lowBytes, leftBytes) * WHOLE) / totalBytes),
     });
@@ -148,8 +161,9 @@ export function levelsOf(sample: MemorySample, holding: Holding, wishes: Wishes)
 }
 
 /** Page cache that is not ours gives way before memory is short: it is as good as free. */
-function foreignCache(cacheBytes: number, { evictableBytes, pinnedBytes }: Holding): number {
-  return Math.max(0, cacheBytes - evictableBytes - pinnedBytes);
+function foreignCache(cacheBytes: number, holding: Holding): number {
+  const { evictableBytes, pinnedBytes, uncountedBytes = 0 } = holding;
+  return Math.max(0, cacheBytes - evictableBytes - pinnedBytes - uncountedBytes);
 }
 
 interface LevelJudgement {
@@ -208,6 +222,11 @@ export function shortenedTtl(ttlMs: number, pressure: number): number {
  */
 export function effectiveTtl(ttlMs: number, pressure: number): number {
   return ttlMs * Math.min(1, Math.max(0, (FADED_AT - pressure) / (FADED_AT - FADING_FROM)));
+}
+
+/** Whether it fades: use as such does not spare a row any more. */
+export function isHurried(pressure: number): boolean {
+  return pressure > FADING_FROM;
 }
 
 /** How long to hold up a read that misses, at least; up to twice as long. */

@@ -2,11 +2,14 @@ import type { Clock } from '../base/clock.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { MemoryGauge, MemorySample } from '../device/memory-gauge.ts';
 import type { Eviction } from '../pool/map-api.ts';
+import type { Admission } from './reaper-admission.ts';
+import { Allowance } from './reaper-allowance.ts';
+import { weightOf } from './reaper-choice.ts';
 import type { Selection } from './reaper-choice.ts';
 import { addTallies } from './reaper-ledger.ts';
 import type { Ledger, Tally } from './reaper-ledger.ts';
 import { Passes } from './reaper-pass.ts';
-import { effectiveTtl, judge } from './reaper-pressure.ts';
+import { effectiveTtl, isHurried, judge } from './reaper-pressure.ts';
 import type { Holding, Judgement } from './reaper-pressure.ts';
 import type { Wishes } from './reaper-settings.ts';
 import { Upkeep } from './reaper-upkeep.ts';
@@ -22,6 +25,8 @@ const HARD_PRESSED_ROUND_MS = 20;
 /** From here on reads are held up too. */
 const HARD_PRESSURE = 3333;
 const COST_FACTOR = 100;
+/** Of a thread of the pool, for watching what is about to be evicted. */
+const WATCH_SHARE = 0.02;
 
 /**
  * Counts what may have changed, reads the gauge, judges, looks who was used, evicts, watches views: one round.
@@ -34,6 +39,7 @@ export class Rounds {
   kernelReclaimedPages: number | undefined;
   kernelRefaults: number | undefined;
   readonly work: ReaperWork;
+  readonly #admission: Admission;
   readonly #clock: Clock;
   readonly #gauge: MemoryGauge;
   readonly #ledgers: ReadonlySet<Ledger>;
@@ -44,11 +50,18 @@ export class Rounds {
   #judgedAtMs = 0;
   #roomBytes = 0;
   #roomFallPerMs = 0;
+  readonly #watching = new Allowance(WATCH_SHARE);
   #planMs = 0;
   /** What the last round took of the thread, but for its pass, which sees to that itself. */
   #costMs = 0;
 
-  constructor(clock: Clock, gauge: MemoryGauge, ledgers: ReadonlySet<Ledger>) {
+  constructor(
+    clock: Clock,
+    gauge: MemoryGauge,
+    ledgers: ReadonlySet<Ledger>,
+    admission: Admission,
+  ) {
+    this.#admission = admission;
     this.#clock = clock;
     this.#gauge = gauge;
     this.#ledgers = ledgers;
@@ -82,8 +95,9 @@ export class Rounds {
   }
 
   async #run(wishes: () => Wishes): Promise<Eviction> {
+    const uncountedPages = this.#admission.sinceNow();
     await this.#upkeep.count(this.#urgency);
-    const judgement = await this.#judge(wishes);
+    const judgement = await this.#judge(wishes, uncountedPages);
     const nowMs = this.#clock.monotonicMs();
     const pressed = judgement !== undefined && judgement.pressure > 0;
     const selection = pressed ? this.#selection(judgement, nowMs) : undefined;
@@ -120,7 +134,7 @@ export class Rounds {
     await this.#gauge.release?.().catch(() => {});
   }
 
-  async #judge(wishes: () => Wishes): Promise<Judgement | undefined> {
+  async #judge(wishes: () => Wishes, uncountedPages: () => number): Promise<Judgement | undefined> {
     const before = this.judgement;
     const sample = wishes().enabled ? await this.#read() : undefined;
     if (sample === undefined || !wishes().enabled) {
@@ -131,7 +145,8 @@ export class Rounds {
     const urgency = worst.pressure === 0 ? 'relaxed' : 'close';
     const isNews = urgency === 'close' && this.#urgency === 'relaxed';
     if (isNews) await this.#upkeep.count(urgency);
-    const judgement = judge(sample, this.#holding(), wishes(), before?.pressing);
+    const holding = { ...this.#holding(), uncountedBytes: uncountedPages() * PAGE_BYTES };
+    const judgement = judge(sample, holding, wishes(), before?.pressing);
     this.#foresee(urgency, urgency === 'relaxed' ? worst.roomBytes : judgement.roomBytes);
     this.judgement = judgement;
     return judgement;
@@ -193,12 +208,12 @@ export class Rounds {
     const evicted = { objectCount: 0, pageCount: 0 };
     for (const [ledger, rows] of lookedAt) {
       // oxlint-disable-next-line no-await-in-loop -- one after another: others want the pool too
-      for (const row of await this.work.look(ledger, rows)) addRow(victims, ledger, row);
+      for (const row of await this.work.look(ledger, rows, selection)) addRow(victims, ledger, row);
     }
     for (const [ledger, rows] of victims) {
       if (!wishes().enabled) break;
       // oxlint-disable-next-line no-await-in-loop -- as above
-      const { objectCount, pageCount } = await this.work.evict(ledger, rows, selection.emergency);
+      const { objectCount, pageCount } = await this.work.evict(ledger, rows, selection.hurried);
       evicted.objectCount += objectCount;
       evicted.pageCount += pageCount;
     }
@@ -209,11 +224,16 @@ export class Rounds {
     return evicted;
   }
 
-  #selection({ ttlMs: fullTtlMs, pressure, emergency }: Judgement, nowMs: number): Selection {
-    const ttlMs = effectiveTtl(fullTtlMs, pressure);
+  #selection({ ttlMs, pressure, emergency }: Judgement, nowMs: number): Selection {
     const { pages, residentRows, residentRowPages } = this.tally;
-    const sum = pages.reduce((all, each) => all + each, residentRowPages);
-    return { nowMs, ttlMs, emergency, meanPages: Math.max(1, sum / Math.max(1, residentRows)) };
+    const residentPages = pages.reduce((sum, each) => sum + each, 0);
+    return {
+      nowMs,
+      ttlMs: effectiveTtl(ttlMs, pressure),
+      hurried: isHurried(pressure) || emergency,
+      emergency,
+      meanPages: Math.max(1, weightOf(residentPages, residentRowPages) / Math.max(1, residentRows)),
+    };
   }
 
   /** From the best candidate on until there are enough pages. */
@@ -223,8 +243,7 @@ export class Rounds {
     const lookedAt: RowsOf = new Map();
     const watched: RowsOf = new Map();
     let left = neededPages;
-    // Twice as much is watched, so that what turns out to be used is made up for.
-    let watchLeft = 2 * neededPages;
+    this.#watching.earn(selection.nowMs);
     while (left > 0) {
       const candidate = this.#passes.take(selection.nowMs);
       if (candidate === undefined) break;
@@ -233,8 +252,9 @@ export class Rounds {
       if (verdict === 'spare') continue;
       const pages = ledger.pagesOf(row);
       if (verdict === 'watch') {
-        if (watchLeft > 0) addRow(watched, ledger, row);
-        watchLeft -= pages;
+        if (this.#watching.leftMs <= 0) continue;
+        addRow(watched, ledger, row);
+        this.#watching.leftMs -= pages * this.work.watchPageMs;
       } else {
         addRow(verdict === 'evict' ? victims : lookedAt, ledger, row);
         left -= pages;

@@ -1,6 +1,7 @@
 /** What the reaper does to rows: in pieces, so that others have their turn on the thread pool. */
 import type { Clock } from '../base/clock.ts';
 import type { Eviction } from '../pool/map-api.ts';
+import type { Selection } from './reaper-choice.ts';
 import type { Ledger } from './reaper-ledger.ts';
 
 /** Evicting 32 MiB takes 0.3 to 1.6 ms, so a call takes some milliseconds at most. */
@@ -63,21 +64,21 @@ export class ReaperWork {
     }
   }
 
-  /** @returns the rows that nobody used while they were watched */
-  async look(ledger: Ledger, rows: readonly number[]): Promise<number[]> {
-    const unused: number[] = [];
+  /** Whether they were used since they are watched. @returns those that may be evicted by the selection */
+  async look(ledger: Ledger, rows: readonly number[], selection?: Selection): Promise<number[]> {
+    const evictable: number[] = [];
     for (const part of inParts(ledger, rows, Number.POSITIVE_INFINITY)) {
       let touched: Float64Array | undefined;
       // oxlint-disable-next-line no-await-in-loop -- as above
       await this.#run(ledger, async () => {
         touched = await ledger.set.touched(part);
       });
-      if (touched === undefined) return unused;
+      if (touched === undefined) return evictable;
       const nowMs = this.#clock.monotonicMs();
       const pages = touched;
-      unused.push(...part.filter((row, i) => ledger.lookedAt(row, pages[i]!, nowMs)));
+      evictable.push(...part.filter((row, i) => ledger.lookedAt(row, pages[i]!, nowMs, selection)));
     }
-    return unused;
+    return evictable;
   }
 
   /** @param evenUsed also what was used since the last pass */

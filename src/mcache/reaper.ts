@@ -5,6 +5,7 @@ import type { Prng } from '../base/prng.ts';
 import type { MemoryGauge } from '../device/memory-gauge.ts';
 import type { Eviction, Reaper as ReaperDoor } from '../pool/map-api.ts';
 import type { ReaperSettings, ReaperStats, Temperature } from '../pool/map-api.ts';
+import { Admission } from './reaper-admission.ts';
 import { Ledger } from './reaper-ledger.ts';
 import { delayMicros, isDuress, WHOLE } from './reaper-pressure.ts';
 import { Rounds } from './reaper-round.ts';
@@ -13,6 +14,8 @@ import { wishesOf, withChanges } from './reaper-settings.ts';
 import type { Changes, Wishes } from './reaper-settings.ts';
 import type { ResidentSet } from './resident-set.ts';
 
+/** Between rounds while someone waits to be admitted. */
+const ADMISSION_ROUND_MS = 4;
 /** How often to see whether there are rows, while there are none. */
 const DOZE_MS = 1000;
 /** Read-ahead under duress: as the kernel driver's. */
@@ -55,6 +58,7 @@ export class Reaper implements ReaperDoor {
   #dozing = false;
   #ledgerNumber = 0;
   #toldPressure = 0;
+  readonly #admission = new Admission();
   #refaultsOfRemoved = 0;
   readonly #counts = { rounds: 0, delayedReads: 0, delayedMs: 0, shortenedReadAheads: 0 };
 
@@ -62,7 +66,7 @@ export class Reaper implements ReaperDoor {
     this.#clock = options.clock;
     this.#prng = options.prng ?? new SeededPrng(1);
     this.#variable = options.variable;
-    this.#rounds = new Rounds(options.clock, options.gauge, this.#ledgers);
+    this.#rounds = new Rounds(options.clock, options.gauge, this.#ledgers, this.#admission);
   }
 
   get settings(): Readonly<ReaperSettings> {
@@ -146,27 +150,46 @@ export class Reaper implements ReaperDoor {
   }
 
   /**
+   * Calls back when so many pages may come, mostly at once: when there is little room left it is after the
+   * next round, and when there is hardly any, later still.
+   */
+  admit(pageCount: number, proceed: () => void): void {
+    this.#wake();
+    const delayMs = this.#delayMs();
+    const startMs = this.#clock.monotonicMs();
+    const admitted = this.#admission.admit(pageCount, () => {
+      this.#counts.delayedMs += this.#clock.monotonicMs() - startMs + delayMs;
+      if (delayMs > 0) this.#clock.after(delayMs, proceed, true);
+      else proceed();
+    });
+    if (!admitted || delayMs > 0) this.#counts.delayedReads += 1;
+    if (!admitted) this.#soon();
+  }
+
+  /** What was admitted has come, or never will. */
+  arrived(pageCount: number): void {
+    this.#admission.arrived(pageCount);
+  }
+
+  /**
    * How long to hold up a read that misses, so that it does not take what eviction has yet to give. Timers know
    * nothing between 0 and 1 ms: what is much less is not worth it, and for the rest some reads wait 1 ms.
    */
-  delayMs(): number {
-    this.#wake();
+  #delayMs(): number {
     const leastMs = delayMicros(this.#pressure) / 1000;
     if (leastMs === 0) return 0;
     const wantedMs = leastMs * (1 + this.#fraction());
     if (wantedMs < DELAY_MS_MIN) return 0;
-    const delayMs = wantedMs >= 1 ? wantedMs : Number(this.#fraction() < wantedMs);
-    if (delayMs > 0) this.#counts.delayedReads += 1;
-    this.#counts.delayedMs += delayMs;
-    return delayMs;
+    return wantedMs >= 1 ? wantedMs : Number(this.#fraction() < wantedMs);
   }
 
   /** How many pages to read ahead where so many are wanted. */
   readAheadPages(wanted: number, temperature: Temperature): number {
     this.#wake();
-    if (wanted <= DURESS_PAGES || !isDuress(this.#pressure, temperature)) return wanted;
-    this.#counts.shortenedReadAheads += 1;
-    return DURESS_PAGES;
+    const duress = wanted > DURESS_PAGES && isDuress(this.#pressure, temperature);
+    const allowed = this.#admission.allow(duress ? DURESS_PAGES : wanted, DURESS_PAGES);
+    if (allowed < wanted) this.#counts.shortenedReadAheads += 1;
+    return allowed;
   }
 
   get #pressure(): number {
@@ -206,7 +229,8 @@ export class Reaper implements ReaperDoor {
 
   #schedule(delayMs: number): void {
     this.#timer?.cancel();
-    this.#timer = this.#clock.after(delayMs, () => void this.#turn());
+    // Who waits to be admitted has nothing else that keeps the process alive.
+    this.#timer = this.#clock.after(delayMs, () => void this.#turn(), this.#admission.waiting);
   }
 
   async #turn(): Promise<void> {
@@ -218,19 +242,21 @@ export class Reaper implements ReaperDoor {
     } finally {
       this.#running = false;
       if (this.#ledgers.size === 0) await this.#stop();
-      else this.#schedule(delayMs);
+      else this.#schedule(this.#admission.waiting ? Math.min(delayMs, ADMISSION_ROUND_MS) : delayMs);
     }
   }
 
   /** @returns when the next should be */
   async #round(): Promise<number> {
     if (this.#rounds.tally.rowCount === 0 && !(await this.#rounds.lookForRows())) {
+      this.#admission.renew(undefined, 0);
       if (!this.#dozing) await this.#rounds.rest();
       this.#dozing = true;
       return DOZE_MS;
     }
     this.#dozing = false;
     const evicted = await this.#rounds.run(() => this.#wishes);
+    this.#admission.renew(this.#rounds.judgement?.headroomBytes, evicted.pageCount);
     this.#counts.rounds += 1;
     this.#settings = undefined;
     if (evicted.objectCount > 0) this.#emit('evict', evicted);
@@ -241,6 +267,7 @@ export class Reaper implements ReaperDoor {
   async #stop(): Promise<void> {
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#admission.renew(undefined, 0);
     this.#dozing = false;
     await this.#rounds.rest();
   }

@@ -60,7 +60,6 @@ export class StoreMapCollections implements StoreMaps, MapBacking {
         sums: (object, done) => store.reader.checksums(object.tableIndex, done),
         mismatch: (object, page) => store.reader.mismatch(object.tableIndex, page),
       },
-      parts.clock,
       parts.reaper,
     );
   }

@@ -2,13 +2,13 @@
 // Method: trees of files as kernels write them, a simulated clock; this machine's own files; a child in a real group.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { MemoryGroup } from '../../bench/mcache-group.ts';
 import { GIB, KIB, MIB } from '../../src/base/units.ts';
 import { memoryGroups } from '../../src/device/control-groups.ts';
 import type { MemorySample } from '../../src/device/memory-gauge.ts';
@@ -380,45 +380,19 @@ test('this machine: its own files make sense', async (t) => {
   }
 });
 
-/** A folder in which groups with a memory limit can be made, or why there is none. */
-function placeForGroups(): { folder: string; version: 1 | 2 } | string {
-  if (!isRoot) return 'needs root to make a control group';
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-  for (const line of mounts) {
-    const [, , , , point = ''] = line.split(' ');
-    if (/ - cgroup \S+ \S*\bmemory\b/.test(line)) return { folder: point, version: 1 };
-  }
-  for (const line of mounts) {
-    const [, , , , point = ''] = line.split(' ');
-    if (!line.includes(' - cgroup2 ')) continue;
-    try {
-      writeFileSync(join(point, 'cgroup.subtree_control'), '+memory');
-      return { folder: point, version: 2 };
-    } catch (error) {
-      return `cannot limit memory below ${point}: ${String(error)}`;
-    }
-  }
-  return 'no control groups are mounted';
-}
-
 test('a child in a fresh group sees its limit, what it uses of it, and when it has left it', async (t) => {
-  const place = placeForGroups();
-  if (typeof place === 'string') return t.skip(place);
-  const folder = join(place.folder, `mpool-test-${process.pid}`);
+  if (!isRoot) return t.skip('making a control group needs root');
+  let group: MemoryGroup;
+  try {
+    group = MemoryGroup.create(`mpool-test-gauge-${process.pid}`, 192 * MIB);
+  } catch (error) {
+    return t.skip(`no memory control group can be made here: ${String(error)}`);
+  }
+  const move = (folder: string): void =>
+    writeFileSync(join(folder, 'cgroup.procs'), String(child.pid));
   const child = spawn(process.execPath, [program('memory-child')], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  t.after(async () => {
-    if (existsSync(folder)) await removeGroup(folder);
-  });
-  t.after(() => child.kill('SIGKILL'));
-  try {
-    mkdirSync(folder);
-    const limitFile = place.version === 1 ? 'memory.limit_in_bytes' : 'memory.max';
-    writeFileSync(join(folder, limitFile), String(192 * MIB));
-  } catch (error) {
-    return t.skip(`cannot make a group here: ${String(error)}`);
-  }
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ask = async (allocateMib: number): Promise<MemorySample> => {
     child.stdin.write(`${allocateMib}\n`);
@@ -426,20 +400,25 @@ test('a child in a fresh group sees its limit, what it uses of it, and when it h
     assert.ok(done !== true, 'the child lives');
     return JSON.parse(value) as MemorySample;
   };
-  const before = await ask(0);
-  assert.notEqual(before.group?.totalBytes, 192 * MIB);
-  writeFileSync(join(folder, 'cgroup.procs'), String(child.pid));
-  const inGroup = await until(ask, (sample) => sample.group?.totalBytes === 192 * MIB);
-  assert.equal(inGroup.group!.version, place.version);
-  assert.match(inGroup.group!.path, /\/mpool-test-\d+$/);
-  const first = inGroup.group!;
-  const second = (await ask(64)).group!;
-  const grown = second.otherBytes - first.otherBytes;
-  assert.ok(grown > 60 * MIB && grown < 80 * MIB, `64 MiB of heap show as ${grown} bytes`);
-  assert.ok(Math.abs(first.freeBytes - second.freeBytes - grown) < 8 * MIB);
-  writeFileSync(join(place.folder, 'cgroup.procs'), String(child.pid));
-  await removeGroup(folder);
-  await until(ask, (sample) => sample.group?.totalBytes === before.group?.totalBytes);
+  try {
+    const before = await ask(0);
+    assert.notEqual(before.group?.totalBytes, 192 * MIB);
+    move(group.folder);
+    const inGroup = await until(ask, (sample) => sample.group?.totalBytes === 192 * MIB);
+    assert.equal(inGroup.group!.version, group.version);
+    assert.match(inGroup.group!.path, /\/mpool-test-gauge-\d+$/);
+    const first = inGroup.group!;
+    const second = (await ask(64)).group!;
+    const grown = second.otherBytes - first.otherBytes;
+    assert.ok(grown > 60 * MIB && grown < 80 * MIB, `64 MiB of heap show as ${grown} bytes`);
+    assert.ok(Math.abs(first.freeBytes - second.freeBytes - grown) < 8 * MIB);
+    move(dirname(group.folder));
+    await removed(group);
+    await until(ask, (sample) => sample.group?.totalBytes === before.group?.totalBytes);
+  } finally {
+    child.kill('SIGKILL');
+    if (existsSync(group.folder)) await removed(group);
+  }
 });
 
 /** The gauge looks for another group only now and then. */
@@ -457,14 +436,13 @@ async function until(
 }
 
 /** The kernel takes a moment to let go of the last process. */
-async function removeGroup(folder: string): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
+async function removed(group: MemoryGroup): Promise<void> {
+  for (let attempt = 0; existsSync(group.folder) && attempt < 200; attempt++) {
     try {
-      return rmdirSync(folder);
+      group.remove();
     } catch {
       // oxlint-disable-next-line no-await-in-loop -- polls
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
-  rmdirSync(folder);
 }

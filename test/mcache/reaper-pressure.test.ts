@@ -132,7 +132,8 @@ test('the machine’s percentage falls to its size, the container’s is 85, and
 
 test('page cache of others is as good as free, pinned pages are not', () => {
   const [logs, held] = containerOf({ limit: 1000, heap: 100, held: 200, foreign: 700 });
-  assert.equal(judge(logs, held, wishes()).freeShare, 7000, 'somebody writes log files');
+  // Somebody writes log files; an eighth of the limit may be the programs that run there.
+  assert.equal(judge(logs, held, wishes()).freeShare, 7000 - 1250);
   const [pinned, holding] = containerOf({ limit: 1000, heap: 100, held: 100, pinned: 700 });
   const judgement = judge(pinned, holding, wishes());
   assert.equal(judgement.freeShare, 1000);

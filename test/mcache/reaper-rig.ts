@@ -50,9 +50,6 @@ export function rig(options: RigOptions = {}) {
   };
 }
 
-export function mibOf(pages: number): number {
-  return (pages * PAGE_BYTES) / MIB;
-}
 
 /** Rows of a MiB each. */
 export const ROW_PAGES = MIB / PAGE_BYTES;

@@ -106,7 +106,7 @@ test('a round a second where nothing could be evicted, none without rows, nothin
   await made.run(2000);
   made.set.chunkOf(0).flags[0] = IN_USE;
   times.length = 0;
-  made.reaper.delayMs();
+  made.reaper.admit(1, () => made.reaper.arrived(1));
   await made.run(5);
   assert.equal(times.length, 1);
 
@@ -133,8 +133,11 @@ test('turned off it does nothing; turned on again it goes on', async () => {
   const { set, reaper, run, leaveFree, machine } = filled({ variable: 'off' });
   assert.equal(reaper.settings.enabled, false);
   leaveFree(0);
-  await run(20_000, () => {
-    assert.equal(reaper.delayMs(), 0);
+  let admitted = 0;
+  await run(20_000, (step) => {
+    reaper.admit(100, () => (admitted += 1));
+    reaper.arrived(100);
+    assert.equal(admitted, step + 1, 'at once');
     assert.equal(reaper.readAheadPages(100, 'cold'), 100);
   });
   const names = new Set(set.calls.map(({ name }) => name));
@@ -298,14 +301,14 @@ test('events tell of pressure and evictions; what a listener throws stops nothin
 });
 
 test('reads are held up when nearly nothing is left, by the law in the mean; read-ahead is cut', async () => {
-  const { set, reaper, run, leaveFree } = rig();
+  const { set, reaper, run, leaveFree, clock } = rig();
   // Nothing that could be evicted.
   for (let i = 0; i < 50; i++) set.fill(set.addRow(ROW_PAGES, TEMPERATURE.pinned));
   reaper.add(set);
   const mean = (): number => {
-    let sum = 0;
-    for (let i = 0; i < 20_000; i++) sum += reaper.delayMs();
-    return sum / 20_000;
+    const before = reaper.stats().delayedMs;
+    for (let i = 0; i < 10_000; i++) reaper.admit(0, () => {});
+    return (reaper.stats().delayedMs - before) / 10_000;
   };
   await run(1000);
   assert.equal(mean(), 0);
@@ -331,10 +334,40 @@ test('reads are held up when nearly nothing is left, by the law in the mean; rea
   assert.ok(Math.abs(mean() - 1.5 * leastMs) < 0.05, 'between once and twice as much');
   leaveFree(0);
   await run(1000);
-  const delays = Array.from({ length: 1000 }, () => reaper.delayMs());
+  const before = reaper.stats();
+  const delays: number[] = [];
+  const startMs = clock.monotonicMs();
+  for (let i = 0; i < 1000; i++) reaper.admit(0, () => delays.push(clock.monotonicMs() - startMs));
+  await run(10);
+  assert.equal(delays.length, 1000);
   assert.ok(delays.every((ms) => ms >= 3 && ms <= 6));
-  const { delayedReads, delayedMs } = reaper.stats();
-  assert.ok(delayedReads >= 1000 && delayedMs >= 3000);
+  const after = reaper.stats();
+  assert.equal(after.delayedReads - before.delayedReads, 1000);
+  const sum = delays.reduce((all, ms) => all + ms, 0);
+  assert.ok(Math.abs(after.delayedMs - before.delayedMs - sum) < 1);
+});
+
+test('who would fill what is left waits for the next round, in order, and not for ever', async () => {
+  const { reaper, run, leaveFree, machine, clock } = filled();
+  await run(1000);
+  leaveFree(20);
+  await run(1000);
+  const admitted: string[] = [];
+  // Half of 20 MiB are 2560 pages.
+  reaper.admit(2500, () => admitted.push('first'));
+  reaper.admit(2500, () => admitted.push('second'));
+  reaper.admit(1, () => admitted.push('third'));
+  assert.deepEqual(admitted, ['first']);
+  const startMs = clock.monotonicMs();
+  const { reads } = machine;
+  while (admitted.length < 3) await run(5);
+  assert.deepEqual(admitted, ['first', 'second', 'third']);
+  assert.ok(machine.reads >= reads + 2, 'one by each look at what there is');
+  assert.ok(clock.monotonicMs() - startMs <= 20, 'which does not wait for the usual time');
+  reaper.arrived(5001);
+  await run(1000);
+  reaper.admit(2500, () => admitted.push('fourth'));
+  assert.equal(admitted.length, 4);
 });
 
 test('100,000 rows are looked at in slices, with turns for others in between', async () => {

@@ -108,7 +108,7 @@ test('temperature: warm outlasts cold, hot outlasts warm, pinned is never evicte
 });
 
 test('two sets compete alike, whatever their sizes', async () => {
-  const { sets, reaper, run, prng } = rig({ sets: 2, limitMib: 60 });
+  const { sets, reaper, run, prng, below } = rig({ sets: 2, limitMib: 60 });
   const [small, large] = sets as [FakeSet, FakeSet];
   for (let i = 0; i < 20; i++) small.addRow(ROW_PAGES);
   for (let i = 0; i < 100; i++) large.addRow(ROW_PAGES);
@@ -116,17 +116,21 @@ test('two sets compete alike, whatever their sizes', async () => {
   reaper.add(large);
   // Each row of both is used alike often, so each loses as large a part.
   const pages = new Zipf(ROW_PAGES, 0.4);
-  await run(20_000, () => {
+  let [ofSmall, ofLarge] = [0, 0];
+  await run(30_000, (step) => {
     for (let i = 0; i < 60; i++) {
-      const row = Math.floor((prng.u32() / 2 ** 32) * 120);
+      const row = below(120);
       if (row < 20) small.access(row, pages.next(prng));
       else large.access(row - 20, pages.next(prng));
     }
+    if (step < 1000) return;
+    ofSmall += small.cachedPages() / 20;
+    ofLarge += large.cachedPages() / 100;
   });
-  const share = small.cachedPages() / 20 / (large.cachedPages() / 100);
-  assert.ok(share > 0.75 && share < 1.33, `a row of the small set has ${share} times as much`);
+  const share = ofSmall / ofLarge;
+  assert.ok(share > 0.9 && share < 1.1, `a row of the small set has ${share} times as much`);
   const rate = small.evictedRows().length / 20 / (large.evictedRows().length / 100);
-  assert.ok(rate > 0.75 && rate < 1.33, `and is evicted ${rate} times as often`);
+  assert.ok(rate > 0.8 && rate < 1.25, `and is evicted ${rate} times as often`);
 });
 
 test('rows of no map go first, and are forgotten when nothing of them is left', async () => {
@@ -174,7 +178,7 @@ test('a view that is used gets a second chance; one that is not does not', async
   await run(30_000, use);
   // By the API alone, those that are busy in views have been idle the longest.
   for (const row of rows) if (!busy.includes(row)) set.access(row, 0);
-  await run(5000, use);
+  await run(12_000, use);
   for (let i = 0; i < 5; i++) {
     leaveFree(11);
     // oxlint-disable-next-line no-await-in-loop -- one step after another

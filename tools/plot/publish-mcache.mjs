@@ -12,7 +12,7 @@ const chart = drawChart(
   { ...zipf, rows: [...access.rows, ...zipf.rows] },
   {
     title: 'Maps and the reaper: speed, or shortness of the tail, relative to the peer (logarithmic)',
-    legend: 'Red: the target, or what was published. Thin line: least to most. Orange: short of it.',
+    legend: 'Red: target, or published. Thin line: least to most. Orange: short of it.',
   },
 );
 writeFileSync(new URL('mcache.svg', docs), chart);
@@ -59,6 +59,7 @@ function goal(target) {
 function runTable({ details }) {
   const columns = [
     ['reads/s', (run) => run.readsPerSecond],
+    ['misses %', (run) => run.missShare * 100],
     ['p50 µs', (run) => run.p50],
     ['p99 µs', (run) => run.p99],
     ['p99.9 µs', (run) => run.p999],
