@@ -54,7 +54,9 @@ export class Admission {
     this.#credit =
       headroomBytes === undefined
         ? Number.POSITIVE_INFINITY
-        : headroomBytes / 2 / PAGE_BYTES + evictedPages - (this.#admittedPages - this.#arrivedPages);
+        : headroomBytes / 2 / PAGE_BYTES +
+          evictedPages -
+          (this.#admittedPages - this.#arrivedPages);
     const admitted = this.#waiting;
     this.#waiting = [];
     for (const [i, { pageCount, proceed }] of admitted.entries()) {

@@ -242,7 +242,8 @@ export class Reaper implements ReaperDoor {
     } finally {
       this.#running = false;
       if (this.#ledgers.size === 0) await this.#stop();
-      else this.#schedule(this.#admission.waiting ? Math.min(delayMs, ADMISSION_ROUND_MS) : delayMs);
+      else
+        this.#schedule(this.#admission.waiting ? Math.min(delayMs, ADMISSION_ROUND_MS) : delayMs);
     }
   }
 

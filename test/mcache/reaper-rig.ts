@@ -50,6 +50,5 @@ export function rig(options: RigOptions = {}) {
   };
 }
 
-
 /** Rows of a MiB each. */
 export const ROW_PAGES = MIB / PAGE_BYTES;
