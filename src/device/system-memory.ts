@@ -25,8 +25,8 @@ const NEVER = Number.NEGATIVE_INFINITY;
 /**
  * The memory of this machine, and of the control groups, of version 1 or 2, that this process is in.
  *
- * Files stay open between reads. What is missing, unreadable or makes no sense is left out. Groups are looked for
- * again when the process was moved, or a file of them fails that could be read.
+ * Files stay open between reads. What is missing, unreadable or makes no sense is left out. Groups
+ * are looked for again when the process was moved, or a file of them fails that could be read.
  */
 export class SystemMemory implements MemoryGauge {
   readonly #root: string;

@@ -249,9 +249,10 @@ export class ObjectMap implements MblockMap {
     start: (finish: (error: MpoolError | null) => void) => void,
   ): Promise<void> {
     this.#core.enter();
-    this.#core.backing.stale(object);
     return new Promise((resolve, reject) => {
       start((error) => {
+        // Only now: what is counted before the pages have come would be taken for all.
+        this.#core.backing.stale(object);
         this.#core.leave();
         if (error === null) resolve();
         else reject(error);

@@ -5,8 +5,8 @@ import { PAGE_BYTES } from '../base/units.ts';
  * rounds; then readers wait for the next one, and the kernel need not reclaim.
  *
  * Invariants
- * 1. Between two rounds at most half of what is left before a limit is admitted, and what was evicted; less what
- *    was admitted before and has not come yet.
+ * 1. Between two rounds at most half of what is left before a limit is admitted, and what was
+ *    evicted; less what was admitted before and has not come yet.
  * 2. Whoever waits is admitted in order, and at least one by each round: nobody waits for ever.
  */
 export class Admission {

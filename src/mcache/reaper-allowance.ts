@@ -1,7 +1,10 @@
 /** Unspent time is saved up for so long. */
 const SAVED_MS = 1000;
 
-/** A share of the thread pool's time that may be spent on one kind of work: it may be overdrawn, and is then waited for. */
+/**
+ * A share of the thread pool's time that may be spent on one kind of work: it may be overdrawn, and
+ * is then waited for.
+ */
 export class Allowance {
   leftMs = 0;
   readonly #share: number;

@@ -30,8 +30,8 @@ export interface Selection {
 }
 
 /**
- * What comes free with a row, and three times what its uses spread over: of two that are used alike often, each page
- * of the larger one is used less.
+ * What comes free with a row, and three times what its uses spread over: of two that are used alike
+ * often, each page of the larger one is used less.
  */
 export function weightOf(residentPages: number, pageCount: number): number {
   return residentPages + 3 * pageCount;
@@ -40,9 +40,9 @@ export function weightOf(residentPages: number, pageCount: number): number {
 /**
  * How gladly a row is evicted: its idleness, as milliseconds of a mean cold row; 0: never.
  *
- * Idleness is the time since the last use, or the time between uses at the past rate if that is longer: the first
- * alone takes what happened to be used just now for what always is. It is weighed by pages.
- * Compared with plain recency in test/mcache/reaper-policy.test.ts.
+ * Idleness is the time since the last use, or the time between uses at the past rate if that is
+ * longer: the first alone takes what happened to be used just now for what always is. It is weighed
+ * by pages. Compared with plain recency in test/mcache/reaper-policy.test.ts.
  */
 export function scoreOf(
   flags: number,
@@ -61,7 +61,10 @@ export function scoreOf(
   return temperature >= TEMPERATURE_PINNED ? 0 : score / PATIENCE[temperature]!;
 }
 
-/** Whether a row with that score may be evicted now. @param ttlMs the selection's, or less to look ahead */
+/**
+ * Whether a row with that score may be evicted now. @param ttlMs the selection's, or less to look
+ * ahead
+ */
 export function isRipe(
   score: number,
   temperature: number,

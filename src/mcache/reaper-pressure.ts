@@ -28,8 +28,8 @@ const STALLED_SHARE_FROM = 0.1;
 const STALL_FREE_SHARE_MAX = 5000;
 const STALL_HELD_SHARE_MIN = 1000;
 /**
- * Of a group's limit so much of page cache that is not ours is taken for what runs there: programs and libraries,
- * which the kernel could only reclaim from under them.
+ * Of a group's limit so much of page cache that is not ours is taken for what runs there: programs
+ * and libraries, which the kernel could only reclaim from under them.
  */
 const RUNNING_PART = 8;
 /** What a stall asks for in each round: at 20 rounds a second, a twentieth of all in a second. */
@@ -217,8 +217,9 @@ export function shortenedTtl(ttlMs: number, pressure: number): number {
 }
 
 /**
- * The time-to-live by which rows are chosen. Where all are used more often than the shortened one, it would spare them
- * until there is an emergency, and then nothing any more: towards it, it fades to nothing.
+ * The time-to-live by which rows are chosen. Where all are used more often than the shortened one,
+ * it would spare them until there is an emergency, and then nothing any more: towards it, it fades
+ * to nothing.
  */
 export function effectiveTtl(ttlMs: number, pressure: number): number {
   return ttlMs * Math.min(1, Math.max(0, (FADED_AT - pressure) / (FADED_AT - FADING_FROM)));

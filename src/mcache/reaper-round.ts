@@ -29,7 +29,8 @@ const COST_FACTOR = 100;
 const WATCH_SHARE = 0.02;
 
 /**
- * Counts what may have changed, reads the gauge, judges, looks who was used, evicts, watches views: one round.
+ * Counts what may have changed, reads the gauge, judges, looks who was used, evicts, watches views:
+ * one round.
  */
 export class Rounds {
   /** Of the last round; undefined while nothing is to be evicted, or nothing is known. */

@@ -35,7 +35,10 @@ export function machinePercent(totalBytes: number): number {
   return totalBytes > 32 * GIB ? 60 : 40;
 }
 
-/** What applies where nothing was asked for: the tighter one's rule, and before the first sample the table's first. */
+/**
+ * What applies where nothing was asked for: the tighter one's rule, and before the first sample the
+ * table's first.
+ */
 export function percentOf(sample: MemorySample | undefined): number {
   if (sample?.group !== undefined) return GROUP_PERCENT;
   return machinePercent(sample?.machine.totalBytes ?? 0);

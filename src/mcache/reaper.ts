@@ -37,7 +37,8 @@ export interface ReaperOptions {
  * Evicts mapped objects before the kernel has to, in rounds.
  *
  * Invariants
- * 1. Rounds never overlap. Without rows there are none, only a look for rows now and then; without sets nothing.
+ * 1. Rounds never overlap. Without rows there are none, only a look for rows now and then; without
+ *    sets nothing.
  * 2. When remove() has resolved, nothing is done to that set any more.
  * 3. A pinned row is never evicted. One that was shown in views is evicted only when it was watched and not
  *    used, but for an emergency, or when no map has it.
@@ -172,8 +173,9 @@ export class Reaper implements ReaperDoor {
   }
 
   /**
-   * How long to hold up a read that misses, so that it does not take what eviction has yet to give. Timers know
-   * nothing between 0 and 1 ms: what is much less is not worth it, and for the rest some reads wait 1 ms.
+   * How long to hold up a read that misses, so that it does not take what eviction has yet to give.
+   * Timers know nothing between 0 and 1 ms: what is much less is not worth it, and for the rest
+   * some reads wait 1 ms.
    */
   #delayMs(): number {
     const leastMs = delayMicros(this.#pressure) / 1000;
