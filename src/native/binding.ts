@@ -71,7 +71,7 @@ export interface Binding {
   /** @param out 2 long: length in bytes, the buffered descriptor. @returns 0 or -errno */
   mapInfo(handle: number, out: Float64Array): number;
   /**
-   * Maps what is behind a descriptor, or takes the mapping that the process has of that inode with that length.
+   * Maps what is behind a descriptor, or takes the mapping that the process has of that inode and length.
    * @param fd buffered; the mapping's from now on, unless it fails
    * @param path for messages
    * @returns the handle, good in all threads, or -errno
