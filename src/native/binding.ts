@@ -141,7 +141,7 @@ export interface Binding {
   setDirect(fd: number, direct: 0 | 1): number;
   /** @returns 0, or -ENOENT when the share is closing or gone */
   shareAttach(share: number): number;
-  /** @param gone 0: nobody can attach any more; 1: its id is free. @returns 0, or -ENOENT: not this thread's */
+  /** @param gone 0: nobody can attach any more; 1: its id is free. @returns 0, or -ENOENT */
   shareClose(share: number, gone: 0 | 1): number;
   /** @returns 1 when it is closing or gone, else 0 */
   shareClosing(share: number): number;
