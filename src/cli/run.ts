@@ -2,6 +2,7 @@
 import { COMMANDS } from './commands/index.ts';
 import type { Command, Context } from './command.ts';
 import { describeFailure, EXIT_INTERRUPTED } from './failure.ts';
+import { writeColumns } from './report.ts';
 import { findCommand, parseCall, parseGlobal } from './grammar.ts';
 import { commandHelp, globalHelp, nounHelp } from './help.ts';
 import { writeVersion } from './commands/version.ts';
@@ -60,6 +61,10 @@ async function dispatch(
   }
   if (call.options.has('version')) {
     await writeVersion({ verbosity: call.verbosity, json: call.options.has('json') }, context);
+    return 0;
+  }
+  if (call.columns?.help) {
+    await writeColumns(call, context, command.name, command.columns);
     return 0;
   }
   return (await command.run(call, context)) ?? 0;

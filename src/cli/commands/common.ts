@@ -2,10 +2,9 @@
 import { MpoolError } from '../../base/errors.ts';
 import { isMblockId, isMlogId, parseObjectId } from '../../format/object-id.ts';
 import type { FoundPool, MblockId, MdcId, MlogId, OpenOptions, Pool } from '../../pool/api.ts';
-import type { Call, Context, OptionName, Positional } from '../command.ts';
+import type { Call, Context, Positional } from '../command.ts';
 import { describeFailure } from '../failure.ts';
 import { jsonDocument } from '../json.ts';
-import { formatSize } from '../sizes.ts';
 import { isDirectory, pathExists, realPath } from '../system.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -18,9 +17,20 @@ export const POOL: Positional = {
     'when set, says which files and directories instead of the current one',
 };
 
+export const MBLOCK_IDS: Positional = {
+  name: 'ID',
+  meaning: 'id of an mblock, 0x…',
+  count: 'some',
+};
+
 /** For the help of verbs that take several pools. */
 export const ALL_THAT_FIT =
   'A bare word that is the file of one pool and the name of another stands for both here.';
+
+/** For the help of verbs whose table has columns to choose. */
+export const JSON_IS_WHOLE =
+  'Columns are chosen of the table only: JSON and YAML are always whole, in the order of --sort. A ' +
+  "value that is not known is '-', and sorted last.";
 
 /** Opens, hands over, and closes whatever happens; uncommitted objects are aborted. */
 export async function withPool<T>(
@@ -97,9 +107,9 @@ export function readMdcId(text: string): MdcId | 'root' {
   throw new UsageError(`'${text}' is not the id of an MDC (0x…,0x… or root)`);
 }
 
-/** Sizes as people read them, or as plain numbers with -p. */
-export function sizeFormatter(options: ReadonlySet<OptionName>): (bytes: number) => string {
-  return options.has('nosuffix') ? String : formatSize;
+/** '1 record', '2 records'. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 /** Leaves out what was not given: optional properties are absent, never undefined. */

@@ -1,22 +1,23 @@
 import type { Mdc, MdcId, MdcProperties, Pool } from '../../pool/api.ts';
-import { formatTable, makeColumns } from '../columns.ts';
 import { command, type Context } from '../command.ts';
 import { jsonDocument } from '../json.ts';
+import { sortRows, writeTable } from '../report.ts';
 import {
   checkInterrupt,
+  count,
+  JSON_IS_WHOLE,
   POOL,
   printMdcId,
   readMdcId,
-  sizeFormatter,
   tell,
   withPool,
 } from './common.ts';
+import { MDC_COLUMNS } from './object-columns.ts';
 import {
   allocOptions,
   appendRecords,
   inputRecords,
   LOG_PARAMETERS,
-  plural,
   RECORDS_FILE,
   withLog,
   writeRecords,
@@ -113,7 +114,13 @@ export const mdcCompact = command({
         const records = given ?? (await collect(mdc.records(), context));
         await mdc.compact(records);
         const content = { records: records.length };
-        await tell(call, context, 'mdc compact', content, `${plural(records.length)} written`);
+        await tell(
+          call,
+          context,
+          'mdc compact',
+          content,
+          `${count(records.length, 'record')} written`,
+        );
       });
     });
   },
@@ -151,28 +158,22 @@ export const mdcList = command({
   name: 'mdc list',
   summary: 'List the MDCs of a pool',
   positionals: [POOL],
-  options: ['noheadings', 'nosuffix'],
+  options: ['nosuffix'],
+  columns: MDC_COLUMNS,
+  details: [JSON_IS_WHOLE],
   examples: ['mpool mdc list mp1'],
   async run(call, context) {
     const [target = ''] = call.words;
     await withPool(context, target, { readOnly: true }, async (pool) => {
-      const found: MdcProperties[] = [];
-      for await (const mdc of pool.mdcs.list()) found.push(mdc);
+      const all: MdcProperties[] = [];
+      for await (const mdc of pool.mdcs.list()) all.push(mdc);
+      const found = sortRows(call, MDC_COLUMNS, all);
       if (call.options.has('json')) {
         const mdcs = found.map((mdc) => ({ ...mdc, id: printMdcId(mdc.id) }));
         await context.out.write(jsonDocument('mdc list', { mdcs }));
         return;
       }
-      const size = sizeFormatter(call.options);
-      const rows = found.map(({ id, mediaClass, allocatedBytes, root }) => [
-        printMdcId(id),
-        mediaClass,
-        size(allocatedBytes),
-        root ? 'yes' : 'no',
-      ]);
-      const columns = makeColumns('MDC', 'CLASS', '>ALLOC', 'ROOT');
-      const headings = !call.options.has('noheadings') && rows.length > 0;
-      await context.out.write(formatTable(columns, rows, { headings }));
+      await writeTable(call, context, MDC_COLUMNS, found);
     });
   },
 });

@@ -1,9 +1,18 @@
 import { printObjectId } from '../../format/object-id.ts';
-import { formatTable, makeColumns } from '../columns.ts';
 import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
-import { classKind } from '../values.ts';
-import { checkInterrupt, POOL, readMlogId, sizeFormatter, tell, withPool } from './common.ts';
+import { needsColumn, sortRows, writeTable } from '../report.ts';
+import {
+  checkInterrupt,
+  count,
+  JSON_IS_WHOLE,
+  POOL,
+  readMlogId,
+  tell,
+  withPool,
+} from './common.ts';
+import { MLOG_COLUMNS, OPENED_MLOG_COLUMNS, type MlogRow } from './object-columns.ts';
+import { CLASS } from './parameters.ts';
 import {
   allocOptions,
   appendRecords,
@@ -113,33 +122,27 @@ export const mlogDelete = command({
     const [target = '', ...texts] = call.words;
     const ids = texts.map(readMlogId);
     await withPool(context, target, {}, (pool) => pool.mlogs.delete(ids));
-    const sentence = `${ids.length} ${ids.length === 1 ? 'mlog' : 'mlogs'} deleted`;
+    const sentence = `${count(ids.length, 'mlog')} deleted`;
     await tell(call, context, 'mlog delete', { deleted: ids }, sentence);
   },
 });
-
-interface MlogRow {
-  id: bigint;
-  mediaClass: string;
-  allocatedBytes: number;
-  generation?: number;
-  usedBytes?: number;
-  recordCount?: number;
-}
 
 export const mlogList = command({
   name: 'mlog list',
   summary: 'List the mlogs of a pool; with -v what is in them, too',
   positionals: [POOL],
-  parameters: { class: { kind: classKind, meaning: 'capacity or staging', default: 'both' } },
-  options: ['noheadings', 'nosuffix'],
+  parameters: { class: { ...CLASS, default: 'both' } },
+  options: ['nosuffix'],
+  columns: MLOG_COLUMNS,
   details: [
-    'The logs of MDCs are not among them. -v opens each log to see how much of it is used.',
+    'The logs of MDCs are not among them. To see how much of a log is used it is opened: with ' +
+      '-v, or when a column that tells it is asked for.',
+    JSON_IS_WHOLE,
   ],
-  examples: ['mpool mlog list mp1', 'mpool mlog list -v mp1'],
+  examples: ['mpool mlog list mp1', 'mpool mlog list -v mp1', 'mpool mlog list mp1 -O -used'],
   async run(call, context) {
     const [target = ''] = call.words;
-    const more = call.verbosity > 0;
+    const opened = call.verbosity > 0 || needsColumn(call, OPENED_MLOG_COLUMNS);
     await withPool(context, target, { readOnly: true }, async (pool) => {
       const logs: MlogRow[] = [];
       for await (const found of pool.mlogs.list({ mediaClass: call.values.class })) {
@@ -147,32 +150,14 @@ export const mlogList = command({
         const { id, mediaClass, allocatedBytes } = found;
         const row: MlogRow = { id, mediaClass, allocatedBytes };
         logs.push(row);
-        if (!more) continue;
+        if (!opened) continue;
         await withLog(pool.mlogs.open(id), async ({ generation, usedBytes, recordCount }) => {
           Object.assign(row, { generation: Number(generation), usedBytes, recordCount });
         });
       }
-      if (call.options.has('json')) {
-        await writeJsonList(context.out, 'mlog list', 'mlogs', logs);
-        return;
-      }
-      const size = sizeFormatter(call.options);
-      const rows = logs.map((log) => [
-        printObjectId(log.id),
-        log.mediaClass,
-        size(log.allocatedBytes),
-        ...(more
-          ? [String(log.generation), size(log.usedBytes ?? 0), String(log.recordCount)]
-          : []),
-      ]);
-      const columns = makeColumns(
-        'MLOG',
-        'CLASS',
-        '>ALLOC',
-        ...(more ? ['>GEN', '>USED', '>RECORDS'] : []),
-      );
-      const headings = !call.options.has('noheadings') && rows.length > 0;
-      await context.out.write(formatTable(columns, rows, { headings }));
+      const sorted = sortRows(call, MLOG_COLUMNS, logs);
+      if (call.options.has('json')) await writeJsonList(context.out, 'mlog list', 'mlogs', sorted);
+      else await writeTable(call, context, MLOG_COLUMNS, sorted);
     });
   },
 });

@@ -3,6 +3,7 @@ import type { PoolParameters } from '../../pool/api.ts';
 import type { Parameters, ValuesOf } from '../command.ts';
 import {
   accountKind,
+  classKind,
   integerKind,
   modeKind,
   pathKind,
@@ -12,6 +13,9 @@ import {
   zoneSizeKind,
 } from '../values.ts';
 import { given } from './common.ts';
+
+/** Of an object. */
+export const CLASS = { kind: classKind, meaning: 'capacity or staging' } as const;
 
 /** As the library chooses it, and as mediaClassOptions() does. */
 export const ZONE_SIZE_DEFAULT = '32; on devices below 1g less, down to 1, for at least 32 mblocks';

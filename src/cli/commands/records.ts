@@ -5,8 +5,9 @@ import type { Call, Context, OptionName, Positional } from '../command.ts';
 import { writeJsonList } from '../json.ts';
 import { chunksOf, gather, splitLines } from '../lines.ts';
 import { openInput } from '../system.ts';
-import { classKind, logSizeKind } from '../values.ts';
-import { checkInterrupt, tell } from './common.ts';
+import { logSizeKind } from '../values.ts';
+import { checkInterrupt, count, tell } from './common.ts';
+import { CLASS } from './parameters.ts';
 
 export const RECORDS_FILE: Positional = {
   name: 'FILE',
@@ -16,7 +17,7 @@ export const RECORDS_FILE: Positional = {
 
 export const LOG_PARAMETERS = {
   size: { kind: logSizeKind, meaning: 'what the log can take, rounded up', default: '1m' },
-  class: { kind: classKind, meaning: 'capacity or staging', default: 'capacity' },
+  class: { ...CLASS, default: 'capacity' },
 } as const;
 
 const LOG_SIZE_DEFAULT_BYTES = MIB;
@@ -51,20 +52,22 @@ export async function appendRecords(
   records: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const sync = call.options.has('sync');
-  let count = 0;
+  let appended = 0;
   try {
     for await (const record of records) {
       checkInterrupt(context);
       await log.append(record, { sync });
-      count++;
+      appended++;
     }
   } catch (error) {
     await log.sync();
-    if (count > 0) context.note(`${verb}: ${plural(count)} appended before it stopped`);
+    if (appended > 0) {
+      context.note(`${verb}: ${count(appended, 'record')} appended before it stopped`);
+    }
     throw error;
   }
   await log.sync();
-  await tell(call, context, verb, { appended: count }, `${plural(count)} appended`);
+  await tell(call, context, verb, { appended }, `${count(appended, 'record')} appended`);
 }
 
 /** Prints records as lines, with --raw without newlines, with --json as text or base64. */
@@ -123,9 +126,4 @@ export function allocOptions(
     mediaClass: values.class,
     spare: options.has('spare'),
   };
-}
-
-/** '1 record', '2 records'. */
-export function plural(count: number): string {
-  return `${count} ${count === 1 ? 'record' : 'records'}`;
 }
