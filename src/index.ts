@@ -10,8 +10,10 @@ import { delimiter } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import { systemPrng } from './base/prng.ts';
 import { pageBuffers } from './device/page-buffers.ts';
+import { OverlayHost } from './device/overlay-host.ts';
+import { refuseCreate } from './device/refuse-create.ts';
 import { SystemHost } from './device/system-host.ts';
-import { libraryOn } from './pool/library.ts';
+import { type Library, libraryOn } from './pool/library.ts';
 
 export { errorTable, isMpoolError, MpoolError } from './base/errors.ts';
 export type { ErrorCode } from './base/errors.ts';
@@ -22,13 +24,29 @@ export type { CheckReport } from './pool/check.ts';
 export type { DumpEntry } from './pool/dump.ts';
 export type { Library, SearchOptions } from './pool/library.ts';
 
-const library = libraryOn({ host: new SystemHost(), clock: systemClock, prng: systemPrng }, () => {
+const machine = { host: new SystemHost(), clock: systemClock, prng: systemPrng };
+const library = libraryOn(machine, placesOfEnvironment);
+
+function placesOfEnvironment(): readonly string[] {
   const named = process.env['MPOOL_PATH'];
   return named ? named.split(delimiter).filter((place) => place !== '') : ['.'];
-});
+}
 
 /** See `Library` for what each does and throws. */
 export const { create, open, scan, destroy, rename, check, dump } = library;
+
+/**
+ * The library for a dry run: what it does is done to media that are claimed and read as they are, but
+ * written only in memory, and forgotten with it. So it refuses what `create` and the others would
+ * refuse, and tells what would come of the rest; what only a write can tell (a device that fails, a
+ * file system that takes no file of that size), it does not see.
+ */
+export function dryRun(): Library {
+  return libraryOn(
+    { ...machine, host: new OverlayHost(machine.host, refuseCreate) },
+    placesOfEnvironment,
+  );
+}
 
 /**
  * Memory that mblock reads and writes of whole pages use without a copy. Its content is unspecified.

@@ -91,8 +91,11 @@ export interface Context {
   readonly places: readonly string[];
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
-  /** Loaded when first needed: help must not wait for it, nor fail with it. */
-  store(): Promise<Store>;
+  /**
+   * Loaded when first needed: help must not wait for it, nor fail with it. In a dry run it is one that
+   * writes nothing, whatever it is told to do.
+   */
+  store(options?: { dryRun: boolean }): Promise<Store>;
   /** Where a progress bar goes; undefined when standard error is no terminal. */
   readonly progress: { write(text: string): void; columns: number } | undefined;
 }

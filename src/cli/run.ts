@@ -67,7 +67,14 @@ async function dispatch(
     await writeColumns(call, context, command.name, command.columns);
     return 0;
   }
-  return (await command.run(call, context)) ?? 0;
+  const world = call.options.has('dry-run') ? dryWorld(context) : context;
+  return (await command.run(call, world)) ?? 0;
+}
+
+/** Where verbs are none the wiser: the store they get writes nothing. */
+function dryWorld(context: Context): Context {
+  let loaded: ReturnType<Context['store']> | undefined;
+  return { ...context, store: () => (loaded ??= context.store({ dryRun: true })) };
 }
 
 /** 'mpool mblock' alone is a mistake; 'mpool mblock -h' asks for the list. */

@@ -5,7 +5,7 @@ import { jsonDocument } from '../json.ts';
 import { Progress } from '../progress.ts';
 import { checkReadable, openInput, streamInput, type Input } from '../system.ts';
 import { UsageError } from '../usage-error.ts';
-import { checkInterrupt, count, POOL, withPool } from './common.ts';
+import { checkInterrupt, count, POOL, tellPlan, withPool } from './common.ts';
 import { CLASS } from './parameters.ts';
 import { storeFile } from './store-file.ts';
 
@@ -17,12 +17,13 @@ export const mblockPut = command({
     { name: 'FILE', meaning: 'file to store; - is standard input', count: 'some' },
   ],
   parameters: { class: { ...CLASS, default: 'capacity' } },
-  options: ['spare'],
+  options: ['dry-run', 'spare'],
   details: [
     'A file longer than an mblock takes several, filled in order. All mblocks of one file are ' +
       'committed in one step, and their ids are printed only then: what is printed is durable. ' +
       'When something fails or Ctrl-C is pressed, the files before stay stored, and the one at ' +
       'work leaves nothing. An empty file makes no mblock.',
+    'With -n files and standard input are read to their end, and room is found for them.',
   ],
   examples: [
     'mpool mblock put mp1 segment.sst',
@@ -39,39 +40,49 @@ export const mblockPut = command({
       if (file !== '-') await checkReadable(file);
     }
     await withPool(context, target, {}, async (pool) => {
-      const stored: { file: string; bytes: number; mblocks: MblockId[] }[] = [];
+      const stored: { file: string; lengthBytes: number; mblocks: MblockId[] }[] = [];
       const json = call.options.has('json');
-      const options = { mediaClass: call.values.class, spare: call.options.has('spare') };
+      const dryRun = call.options.has('dry-run');
+      const options = { mediaClass: call.values.class, spare: call.options.has('spare'), dryRun };
       try {
         for (const file of files) {
           checkInterrupt(context);
           await using input = await inputOf(file, context);
           const progress = new Progress(context.progress, 'bytes');
           const total = input.sizeBytes ?? 0;
-          const { mblocks, bytes } = await storeFile(pool, input, options, {
+          const { mblocks, lengthBytes } = await storeFile(pool, input, options, {
             signal: context.signal,
             onProgress: (done) => progress.update(done, total),
           }).finally(() => progress.end());
           const ids = mblocks.map(({ id }) => id);
-          stored.push({ file, bytes, mblocks: ids });
-          if (json) continue;
+          stored.push({ file, lengthBytes, mblocks: ids });
+          if (json || dryRun) continue;
           await context.out.write(ids.map((id) => `${printObjectId(id)}\n`).join(''));
           await context.out.flush();
           if (call.verbosity > 0) {
-            context.note(`${file}: ${bytes} bytes in ${count(ids.length, 'mblock')}`);
+            context.note(`${file}: ${describe(lengthBytes, ids.length)}`);
           }
         }
       } catch (error) {
         if (files.length > 1) {
-          context.note(`mblock put: ${stored.length} of ${files.length} files stored`);
+          const how = dryRun ? 'would be stored' : 'stored';
+          context.note(`mblock put: ${stored.length} of ${files.length} files ${how}`);
         }
         throw error;
       } finally {
-        if (json) await context.out.write(jsonDocument('mblock put', { files: stored }));
+        const deeds = stored.map(({ file, lengthBytes, mblocks }) => {
+          return `store ${file}: ${describe(lengthBytes, mblocks.length)}`;
+        });
+        if (dryRun) await tellPlan(call, context, 'mblock put', deeds);
+        else if (json) await context.out.write(jsonDocument('mblock put', { files: stored }));
       }
     });
   },
 });
+
+function describe(lengthBytes: number, mblockCount: number): string {
+  return `${count(lengthBytes, 'byte')} in ${count(mblockCount, 'mblock')}`;
+}
 
 async function inputOf(file: string, context: Context): Promise<Input> {
   return file === '-' ? streamInput('-', context.input()) : openInput(file);

@@ -83,13 +83,23 @@ export const mblockDelete = command({
   name: 'mblock delete',
   summary: 'Delete mblocks',
   positionals: [POOL, MBLOCK_IDS],
+  options: ['dry-run'],
   details: ['All ids are looked up first: when one is wrong, none is deleted.'],
   examples: ['mpool mblock delete mp1 0x1101 0x2101'],
   async run(call, context) {
     const [target = '', ...texts] = call.words;
     const ids = texts.map(readMblockId);
     await withPool(context, target, {}, (pool) => pool.mblocks.delete(ids));
-    const sentence = `${count(ids.length, 'mblock')} deleted`;
-    await tell(call, context, 'mblock delete', { deleted: ids }, sentence);
+    const what = count(ids.length, 'mblock');
+    await tell(
+      call,
+      context,
+      'mblock delete',
+      { deleted: ids },
+      {
+        done: `${what} deleted`,
+        would: `delete ${what}`,
+      },
+    );
   },
 });

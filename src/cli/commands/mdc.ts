@@ -10,6 +10,7 @@ import {
   printMdcId,
   readMdcId,
   tell,
+  tellPlan,
   withPool,
 } from './common.ts';
 import { MDC_COLUMNS } from './object-columns.ts';
@@ -34,7 +35,7 @@ export const mdcAlloc = command({
   summary: 'Make an empty MDC, committed, and print its id',
   positionals: [POOL],
   parameters: LOG_PARAMETERS,
-  options: ['spare'],
+  options: ['dry-run', 'spare'],
   details: ['An MDC is two logs of the size; its id is the ids of both.'],
   examples: ['mdc=$(mpool mdc alloc mp1 size=256k)'],
   async run(call, context) {
@@ -42,6 +43,9 @@ export const mdcAlloc = command({
     await withPool(context, target, {}, async (pool) => {
       const allocation = await pool.mdcs.alloc(allocOptions(call.values, call.options));
       await allocation.commit();
+      if (call.options.has('dry-run')) {
+        return tellPlan(call, context, 'mdc alloc', ['make an empty MDC of two logs']);
+      }
       const text = call.options.has('json')
         ? jsonDocument('mdc alloc', { id: printMdcId(allocation.id) })
         : `${printMdcId(allocation.id)}\n`;
@@ -54,7 +58,7 @@ export const mdcAppend = command({
   name: 'mdc append',
   summary: 'Append lines, each as a record, to an MDC',
   positionals: [POOL, ID, RECORDS_FILE],
-  options: ['raw', 'sync'],
+  options: ['dry-run', 'raw', 'sync'],
   details: ['As mlog append. When the MDC is full, mdc compact makes room.'],
   examples: ['echo schema=3 | mpool mdc append mp1 root'],
   async run(call, context) {
@@ -91,7 +95,7 @@ export const mdcCompact = command({
   name: 'mdc compact',
   summary: 'Replace the content of an MDC in one durable step',
   positionals: [POOL, ID, { name: 'FILE', meaning: 'new records; - is input', count: 'optional' }],
-  options: ['raw'],
+  options: ['dry-run', 'raw'],
   details: [
     'With FILE its lines (with --raw the whole of it) become the content; without, the records ' +
       'that are there are written anew. When it fails or is interrupted, the old content stands.',
@@ -111,15 +115,19 @@ export const mdcCompact = command({
         : await collect(inputRecords(file, call.options, context), context);
     await withPool(context, target, {}, async (pool) => {
       await withLog(openMdc(pool, id), async (mdc) => {
+        const before = mdc.usage.recordCount;
         const records = given ?? (await collect(mdc.records(), context));
         await mdc.compact(records);
-        const content = { records: records.length };
+        const what = count(records.length, 'record');
         await tell(
           call,
           context,
           'mdc compact',
-          content,
-          `${count(records.length, 'record')} written`,
+          { written: records.length },
+          {
+            done: `${what} written`,
+            would: `write ${what} in place of ${before}`,
+          },
         );
       });
     });
@@ -143,6 +151,7 @@ export const mdcDelete = command({
   name: 'mdc delete',
   summary: 'Delete an MDC with both its logs',
   positionals: [POOL, { name: 'MDC', meaning: 'id of an MDC, 0x…,0x… as alloc prints it' }],
+  options: ['dry-run'],
   examples: ['mpool mdc delete mp1 0x1201,0x2201'],
   async run(call, context) {
     const [target = '', text = ''] = call.words;
@@ -150,7 +159,16 @@ export const mdcDelete = command({
     await withPool(context, target, {}, async (pool) => {
       await pool.mdcs.delete(id === 'root' ? (await pool.info()).rootMdc : id);
     });
-    await tell(call, context, 'mdc delete', { deleted: text }, `mdc ${text} deleted`);
+    await tell(
+      call,
+      context,
+      'mdc delete',
+      { deleted: [text] },
+      {
+        done: `mdc ${text} deleted`,
+        would: `delete mdc ${text}`,
+      },
+    );
   },
 });
 

@@ -2,6 +2,7 @@ import { printObjectId } from '../../format/object-id.ts';
 import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
 import { needsColumn, sortRows, writeTable } from '../report.ts';
+import { formatSize } from '../sizes.ts';
 import {
   checkInterrupt,
   count,
@@ -9,6 +10,7 @@ import {
   POOL,
   readMlogId,
   tell,
+  tellPlan,
   withPool,
 } from './common.ts';
 import { MLOG_COLUMNS, OPENED_MLOG_COLUMNS, type MlogRow } from './object-columns.ts';
@@ -30,7 +32,7 @@ export const mlogAlloc = command({
   summary: 'Make an empty mlog, committed, and print its id',
   positionals: [POOL],
   parameters: LOG_PARAMETERS,
-  options: ['spare'],
+  options: ['dry-run', 'spare'],
   examples: ['mpool mlog alloc mp1', 'log=$(mpool mlog alloc mp1 size=32m class=staging)'],
   async run(call, context) {
     const [target = ''] = call.words;
@@ -38,6 +40,10 @@ export const mlogAlloc = command({
       const allocation = await pool.mlogs.alloc(allocOptions(call.values, call.options));
       await allocation.commit();
       const { id, capacityBytes } = allocation;
+      if (call.options.has('dry-run')) {
+        const deed = `make an empty mlog of ${formatSize(capacityBytes)}`;
+        return tellPlan(call, context, 'mlog alloc', [deed]);
+      }
       const text = call.options.has('json')
         ? jsonDocument('mlog alloc', { id, capacityBytes })
         : `${printObjectId(id)}\n`;
@@ -50,7 +56,7 @@ export const mlogAppend = command({
   name: 'mlog append',
   summary: 'Append lines, each as a record, to an mlog',
   positionals: [POOL, ID, RECORDS_FILE],
-  options: ['raw', 'sync'],
+  options: ['dry-run', 'raw', 'sync'],
   details: [
     'Records are appended one after the other and made durable together at the end; with --sync ' +
       'each one before the next. With --raw the whole input is one record, its newlines ' +
@@ -98,15 +104,20 @@ export const mlogErase = command({
   name: 'mlog erase',
   summary: 'Empty an mlog',
   positionals: [POOL, ID],
+  options: ['dry-run'],
   examples: ['mpool mlog erase mp1 0x1201'],
   async run(call, context) {
     const [target = '', text = ''] = call.words;
     const id = readMlogId(text);
     await withPool(context, target, {}, async (pool) => {
       await withLog(pool.mlogs.open(id), async (log) => {
+        const lost = count(log.recordCount, 'record');
         await log.erase();
         const content = { id, generation: Number(log.generation) };
-        await tell(call, context, 'mlog erase', content, `mlog ${text} erased`);
+        await tell(call, context, 'mlog erase', content, {
+          done: `mlog ${text} erased`,
+          would: `erase mlog ${text}, with ${lost} in it`,
+        });
       });
     });
   },
@@ -116,14 +127,24 @@ export const mlogDelete = command({
   name: 'mlog delete',
   summary: 'Delete mlogs',
   positionals: [POOL, { ...ID, count: 'some' }],
+  options: ['dry-run'],
   details: ['All ids are looked up first: when one is wrong, none is deleted.'],
   examples: ['mpool mlog delete mp1 0x1201'],
   async run(call, context) {
     const [target = '', ...texts] = call.words;
     const ids = texts.map(readMlogId);
     await withPool(context, target, {}, (pool) => pool.mlogs.delete(ids));
-    const sentence = `${count(ids.length, 'mlog')} deleted`;
-    await tell(call, context, 'mlog delete', { deleted: ids }, sentence);
+    const what = count(ids.length, 'mlog');
+    await tell(
+      call,
+      context,
+      'mlog delete',
+      { deleted: ids },
+      {
+        done: `${what} deleted`,
+        would: `delete ${what}`,
+      },
+    );
   },
 });
 

@@ -62,12 +62,23 @@ export async function appendRecords(
   } catch (error) {
     await log.sync();
     if (appended > 0) {
-      context.note(`${verb}: ${count(appended, 'record')} appended before it stopped`);
+      const how = call.options.has('dry-run') ? 'would be appended' : 'appended';
+      context.note(`${verb}: ${count(appended, 'record')} ${how} before it stopped`);
     }
     throw error;
   }
   await log.sync();
-  await tell(call, context, verb, { appended }, `${count(appended, 'record')} appended`);
+  const what = count(appended, 'record');
+  await tell(
+    call,
+    context,
+    verb,
+    { appended },
+    {
+      done: `${what} appended`,
+      would: `append ${what}`,
+    },
+  );
 }
 
 /** Prints records as lines, with --raw without newlines, with --json as text or base64. */
