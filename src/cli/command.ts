@@ -3,7 +3,7 @@ import type { ColumnChoice } from './column-choice.ts';
 import type { Output } from './output.ts';
 import type { ColumnInfo } from './report-columns.ts';
 import type { Store } from './store.ts';
-import type { Kind } from './values.ts';
+import type { Candidates, Kind } from './values.ts';
 
 interface Option {
   readonly short: string | undefined;
@@ -53,6 +53,7 @@ export interface Positional {
   readonly meaning: string;
   /** 'one' by default. Only the last one can be something else. */
   readonly count?: 'one' | 'optional' | 'any' | 'some';
+  readonly candidates?: Candidates;
 }
 
 export interface Parameter<T = unknown> {

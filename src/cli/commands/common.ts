@@ -1,7 +1,15 @@
 /** What many verbs need: a pool opened and closed, ids read, things told. */
 import { MpoolError } from '../../base/errors.ts';
 import { isMblockId, isMlogId, parseObjectId } from '../../format/object-id.ts';
-import type { FoundPool, MblockId, MdcId, MlogId, OpenOptions, Pool } from '../../pool/api.ts';
+import type {
+  FoundPool,
+  MblockId,
+  MdcId,
+  MlogId,
+  OpenOptions,
+  Pool,
+  PoolInfo,
+} from '../../pool/api.ts';
 import type { Call, Context, Positional } from '../command.ts';
 import { describeFailure } from '../failure.ts';
 import { jsonDocument } from '../json.ts';
@@ -10,6 +18,7 @@ import { UsageError } from '../usage-error.ts';
 
 export const POOL: Positional = {
   name: 'POOL',
+  candidates: 'pool',
   meaning:
     "path of the pool's device or file, its name, or its UUID. A word with / is a path (./mp1); a " +
     'bare word is first a file of that name that holds a pool, then a pool of that name. Names ' +
@@ -119,6 +128,12 @@ export function readMlogId(text: string): MlogId {
 
 export function printMdcId(id: MdcId): string {
   return `0x${id.logA.toString(16)},0x${id.logB.toString(16)}`;
+}
+
+/** A pool as --json tells of it: whether this very call may write is not its property. */
+export function poolJson(info: PoolInfo): object {
+  const { readOnly: _, rootMdc, ...rest } = info;
+  return { ...rest, rootMdc: printMdcId(rootMdc) };
 }
 
 /** '0x…,0x…' as printMdcId() prints it, or 'root'. @throws UsageError */

@@ -1,7 +1,7 @@
 import { command } from '../command.ts';
 import { UsageError } from '../usage-error.ts';
 import { deviceSizeKind, zoneSizeKind } from '../values.ts';
-import { tell, usePool } from './common.ts';
+import { poolJson, tell, usePool } from './common.ts';
 import { describeDevice, mediaClassOptions } from './media.ts';
 import { PARAMETER_DEFAULTS } from '../../pool/parameters.ts';
 import { ownAccount } from '../system.ts';
@@ -40,7 +40,11 @@ export const create = command({
   summary: 'Create a pool on a device or file',
   positionals: [
     { name: 'NAME', meaning: '1 to 31 of A-Z a-z 0-9 . _ -, not starting with -' },
-    { name: 'DEVICE', meaning: 'block device or file of the capacity class' },
+    {
+      name: 'DEVICE',
+      meaning: 'block device or file of the capacity class',
+      candidates: 'file',
+    },
   ],
   parameters: {
     size: {
@@ -118,7 +122,7 @@ export const create = command({
       call,
       context,
       'create',
-      { pool: info },
+      { pool: poolJson(info) },
       {
         done: `mpool ${name} created`,
         would: `create mpool ${name}: ${media.join('; ')}`,

@@ -1,5 +1,6 @@
 /** Every verb, in the order of the help. */
 import type { Command } from '../command.ts';
+import { completePools, completionOf } from './completion.ts';
 import { create } from './create.ts';
 import { get } from './get.ts';
 import { check, doctor, dump } from './inspect.ts';
@@ -14,8 +15,9 @@ import { scan } from './scan.ts';
 import { version } from './version.ts';
 
 export const COMMANDS: readonly Command[] = [
-  [create, destroy, scan, list, get, set, rename, add, grow, check, dump, doctor, version],
+  [create, destroy, scan, list, get, set, rename, add, grow, check, dump],
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
   [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
+  [doctor, version, completionOf(() => COMMANDS), completePools],
 ].flat();

@@ -5,7 +5,7 @@ import { jsonDocument } from '../json.ts';
 import { sortRows, writeTable } from '../report.ts';
 import { formatSize } from '../sizes.ts';
 import { toYaml, type YamlMap } from '../yaml.ts';
-import { ALL_THAT_FIT, JSON_IS_WHOLE, POOL } from './common.ts';
+import { ALL_THAT_FIT, JSON_IS_WHOLE, POOL, poolJson } from './common.ts';
 import { LIST_COLUMNS } from './pool-columns.ts';
 import { survey, type SurveyedPool } from './survey.ts';
 
@@ -51,7 +51,7 @@ function listJson({ found, info, health, note }: SurveyedPool): object {
   const { name, uuid, formatVersion } = found;
   return info === undefined
     ? { name, uuid, formatVersion, health, fault: note, devices: found.devices }
-    : { ...info, health };
+    : { ...poolJson(info), health };
 }
 
 /** With the keys of the original; a pool that another process has counts as active. */

@@ -3,7 +3,7 @@ import type { MediaClassOptions } from '../../pool/api.ts';
 import { command } from '../command.ts';
 import { formatSize } from '../sizes.ts';
 import { UsageError } from '../usage-error.ts';
-import { POOL, tell, withPool } from './common.ts';
+import { POOL, poolJson, tell, withPool } from './common.ts';
 import { describeDevice, mediaClassOptions } from './media.ts';
 import {
   describeChanges,
@@ -126,7 +126,7 @@ export const add = command({
       call,
       context,
       'add',
-      { pool: info },
+      { pool: poolJson(info) },
       {
         done: `added ${stgdev} to mpool ${info.name}`,
         would: `add to mpool ${info.name}: ${await describeDevice(staging, stgdev)}`,

@@ -14,7 +14,12 @@ export const mblockPut = command({
   summary: 'Store files as mblocks, and print the ids, one a line',
   positionals: [
     POOL,
-    { name: 'FILE', meaning: 'file to store; - is standard input', count: 'some' },
+    {
+      name: 'FILE',
+      meaning: 'file to store; - is standard input',
+      count: 'some',
+      candidates: 'file',
+    },
   ],
   parameters: { class: { ...CLASS, default: 'capacity' } },
   options: ['dry-run', 'spare'],

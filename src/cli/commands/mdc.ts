@@ -94,7 +94,16 @@ export const mdcRead = command({
 export const mdcCompact = command({
   name: 'mdc compact',
   summary: 'Replace the content of an MDC in one durable step',
-  positionals: [POOL, ID, { name: 'FILE', meaning: 'new records; - is input', count: 'optional' }],
+  positionals: [
+    POOL,
+    ID,
+    {
+      name: 'FILE',
+      meaning: 'new records; - is input',
+      count: 'optional',
+      candidates: 'file',
+    },
+  ],
   options: ['dry-run', 'raw'],
   details: [
     'With FILE its lines (with --raw the whole of it) become the content; without, the records ' +

@@ -13,6 +13,7 @@ export const RECORDS_FILE: Positional = {
   name: 'FILE',
   meaning: 'file to take records from; standard input when left out, or -',
   count: 'optional',
+  candidates: 'file',
 };
 
 export const LOG_PARAMETERS = {

@@ -13,7 +13,12 @@ export const scan = command({
   name: 'scan',
   summary: 'Look for pools on block devices and in files',
   positionals: [
-    { name: 'PATH', meaning: 'file, device, or directory whose files to look at', count: 'any' },
+    {
+      name: 'PATH',
+      meaning: 'file, device, or directory whose files to look at',
+      count: 'any',
+      candidates: 'file',
+    },
   ],
   options: ['nosuffix', 'yaml'],
   columns: SCAN_COLUMNS,
