@@ -5,20 +5,19 @@ import {
   ENVIRONMENT,
   EXIT_STATUSES,
   GRAMMAR,
+  NOUNS,
   optionForms,
   optionsOf,
   parameterRows,
   usageParts,
 } from './manual.ts';
 
-const OBJECT_NOUNS = ['mblock', 'mlog', 'mdc'];
-
 /** Verbs as people look for them. */
 export function commandGroups(
   commands: readonly Command[],
 ): readonly { title: string; commands: readonly Command[] }[] {
   const open = commands.filter(({ hidden }) => !hidden);
-  const isObject = ({ name }: Command): boolean => OBJECT_NOUNS.includes(name.split(' ')[0]!);
+  const isObject = ({ name }: Command): boolean => Object.hasOwn(NOUNS, name.split(' ')[0]!);
   return [
     { title: 'Pools:', commands: open.filter((each) => !isObject(each) && !each.aboutTool) },
     { title: 'Objects:', commands: open.filter(isObject) },
@@ -43,7 +42,7 @@ export function globalHelp(commands: readonly Command[], more: boolean): string 
   if (more) {
     const rest = `${GRAMMAR.values} ${GRAMMAR.words} ${GRAMMAR.json}`;
     text +=
-      `\n${wrap(rest.split(' '), 88)}\n\n` +
+      `\n${wrap(rest.split(' '), 88)}\n\n${wrap(GRAMMAR.dryRun.split(' '), 88)}\n\n` +
       section('Environment:', ENVIRONMENT) +
       section('Exit status:', EXIT_STATUSES).trimEnd() +
       '\n';

@@ -22,13 +22,25 @@ export const ENVIRONMENT: Rows = [
   ],
 ];
 
+/** Words that take a verb of their own after them, and what they are about. */
+export const NOUNS: Readonly<Record<string, string>> = {
+  mblock: 'mblocks',
+  mlog: 'mlogs',
+  mdc: 'MDCs',
+};
+
 /** Sentences on the grammar. */
 export const GRAMMAR = {
   shortened: 'A command may be shortened while it is unique: mpool l, mpool mb put.',
   pool: 'A pool is named by its name, its UUID, or the path of its device or file.',
   values: 'Sizes take a suffix k, m, g, t, p or e (powers of 1024): 4g, 1.5m. Ids are hexadecimal.',
   words: 'After -- everything is an argument.',
-  json: 'With --json each command prints one JSON document.',
+  json: 'With --json each command prints one JSON document: docs/json.md has their members.',
+  dryRun:
+    'A command that changes something takes -n: it is then run on copies in memory of what it ' +
+    'would write. So it needs what it would need, refuses what it would refuse, with the same ' +
+    'status, and says what it would do; nothing on media changes. What only writing tells (a ' +
+    'device that fails, a file system without files of that size) it does not see.',
 } as const;
 
 const SHOWN = { always: '', verbose: ' (-v)', asked: ' (-o)' } as const;

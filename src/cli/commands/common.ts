@@ -1,20 +1,10 @@
-/** What many verbs need: a pool opened and closed, ids read, things told. */
+/** What many verbs need: a pool found, opened and closed. */
 import { MpoolError } from '../../base/errors.ts';
-import { isMblockId, isMlogId, parseObjectId } from '../../format/object-id.ts';
-import type {
-  FoundPool,
-  MblockId,
-  MdcId,
-  MlogId,
-  OpenOptions,
-  Pool,
-  PoolInfo,
-} from '../../pool/api.ts';
+import type { FoundPool, OpenOptions, Pool, PoolInfo } from '../../pool/api.ts';
 import type { Call, Context, Positional } from '../command.ts';
 import { describeFailure } from '../failure.ts';
-import { jsonDocument } from '../json.ts';
 import { isDirectory, pathExists, realPath } from '../system.ts';
-import { UsageError } from '../usage-error.ts';
+import { printMdcId } from './ids.ts';
 
 export const POOL: Positional = {
   name: 'POOL',
@@ -24,12 +14,6 @@ export const POOL: Positional = {
     'bare word is first a file of that name that holds a pool, then a pool of that name. Names ' +
     'are looked for in the files of the current directory and on block devices; $MPOOL_PATH, ' +
     'when set, says which files and directories instead of the current one',
-};
-
-export const MBLOCK_IDS: Positional = {
-  name: 'ID',
-  meaning: 'id of an mblock, 0x…',
-  count: 'some',
 };
 
 /** For the help of verbs that take several pools. */
@@ -76,79 +60,10 @@ export function checkInterrupt(context: Context): void {
   context.signal.throwIfAborted();
 }
 
-/** What was done, or in a dry run would be: `done` 'mpool mp1 created', `would` 'create mpool mp1'. */
-export interface Deed {
-  readonly done: string;
-  readonly would: string;
-}
-
-/**
- * Prints `content` as the verb's JSON document, or with -v what was done, or nothing; in a dry run what
- * would be done.
- */
-export async function tell(
-  call: Pick<Call, 'options' | 'verbosity'>,
-  context: Context,
-  verb: string,
-  content: object,
-  deed: Deed,
-): Promise<void> {
-  if (call.options.has('dry-run')) await tellPlan(call, context, verb, [deed.would]);
-  else if (call.options.has('json')) await context.out.write(jsonDocument(verb, content));
-  else if (call.verbosity > 0) await context.out.write(`${deed.done}\n`);
-}
-
-/** What would be done, one deed a line. */
-export async function tellPlan(
-  call: Pick<Call, 'options'>,
-  context: Context,
-  verb: string,
-  deeds: readonly string[],
-): Promise<void> {
-  const json = call.options.has('json');
-  const text = json
-    ? jsonDocument(verb, { dryRun: true, would: deeds })
-    : deeds.map((deed) => `would ${deed}\n`).join('');
-  await context.out.write(text);
-}
-
-/** @throws UsageError for what is no mblock's id */
-export function readMblockId(text: string): MblockId {
-  const id = parseObjectId(text);
-  if (isMblockId(id)) return id;
-  throw new UsageError(`'${text}' is not the id of an mblock (0x…)`);
-}
-
-/** @throws UsageError for what is no mlog's id */
-export function readMlogId(text: string): MlogId {
-  const id = parseObjectId(text);
-  if (isMlogId(id)) return id;
-  throw new UsageError(`'${text}' is not the id of an mlog (0x…)`);
-}
-
-export function printMdcId(id: MdcId): string {
-  return `0x${id.logA.toString(16)},0x${id.logB.toString(16)}`;
-}
-
 /** A pool as --json tells of it: whether this very call may write is not its property. */
 export function poolJson(info: PoolInfo): object {
   const { readOnly: _, rootMdc, ...rest } = info;
   return { ...rest, rootMdc: printMdcId(rootMdc) };
-}
-
-/** '0x…,0x…' as printMdcId() prints it, or 'root'. @throws UsageError */
-export function readMdcId(text: string): MdcId | 'root' {
-  if (text === 'root') return 'root';
-  const [a = '', b = '', more] = text.split(',');
-  const logA = parseObjectId(a);
-  const logB = parseObjectId(b);
-  if (more === undefined && isMlogId(logA) && isMlogId(logB)) return { logA, logB };
-  throw new UsageError(`'${text}' is not the id of an MDC (0x…,0x… or root)`);
-}
-
-/** '1 record', '2 records'. */
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 /** Leaves out what was not given: optional properties are absent, never undefined. */

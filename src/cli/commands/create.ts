@@ -1,7 +1,8 @@
 import { command } from '../command.ts';
 import { UsageError } from '../usage-error.ts';
 import { deviceSizeKind, zoneSizeKind } from '../values.ts';
-import { poolJson, tell, usePool } from './common.ts';
+import { poolJson, usePool } from './common.ts';
+import { tell } from './deed.ts';
 import { describeDevice, mediaClassOptions } from './media.ts';
 import { PARAMETER_DEFAULTS } from '../../pool/parameters.ts';
 import { ownAccount } from '../system.ts';

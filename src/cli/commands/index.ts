@@ -19,5 +19,5 @@ export const COMMANDS: readonly Command[] = [
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
   [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
-  [doctor, version, completionOf(() => COMMANDS), completePools],
+  [doctor, completionOf(() => COMMANDS), version, completePools],
 ].flat();

@@ -3,7 +3,8 @@ import type { MediaClassOptions } from '../../pool/api.ts';
 import { command } from '../command.ts';
 import { formatSize } from '../sizes.ts';
 import { UsageError } from '../usage-error.ts';
-import { POOL, poolJson, tell, withPool } from './common.ts';
+import { POOL, poolJson, withPool } from './common.ts';
+import { tell } from './deed.ts';
 import { describeDevice, mediaClassOptions } from './media.ts';
 import {
   describeChanges,

@@ -5,7 +5,8 @@ import { jsonDocument } from '../json.ts';
 import { Progress } from '../progress.ts';
 import { checkReadable, openInput, streamInput, type Input } from '../system.ts';
 import { UsageError } from '../usage-error.ts';
-import { checkInterrupt, count, POOL, tellPlan, withPool } from './common.ts';
+import { checkInterrupt, POOL, withPool } from './common.ts';
+import { count, tellPlan } from './deed.ts';
 import { CLASS } from './parameters.ts';
 import { storeFile } from './store-file.ts';
 

@@ -5,7 +5,8 @@ import { command } from '../command.ts';
 import { writeJsonList } from '../json.ts';
 import { UsageError } from '../usage-error.ts';
 import { offsetKind } from '../values.ts';
-import { checkInterrupt, MBLOCK_IDS, POOL, readMblockId, withPool } from './common.ts';
+import { checkInterrupt, POOL, withPool } from './common.ts';
+import { MBLOCK_IDS, readMblockId } from './ids.ts';
 
 const READ_PIECE_BYTES = 4 * MIB;
 

@@ -2,16 +2,9 @@ import type { MblockProperties } from '../../pool/api.ts';
 import { command, type Call, type Context } from '../command.ts';
 import { writeJsonList } from '../json.ts';
 import { sortRows, writeTable } from '../report.ts';
-import {
-  checkInterrupt,
-  count,
-  JSON_IS_WHOLE,
-  MBLOCK_IDS,
-  POOL,
-  readMblockId,
-  tell,
-  withPool,
-} from './common.ts';
+import { checkInterrupt, JSON_IS_WHOLE, POOL, withPool } from './common.ts';
+import { count, tell } from './deed.ts';
+import { MBLOCK_IDS, readMblockId } from './ids.ts';
 import { MBLOCK_COLUMNS } from './object-columns.ts';
 import { CLASS } from './parameters.ts';
 

@@ -2,17 +2,9 @@ import type { Mdc, MdcId, MdcProperties, Pool } from '../../pool/api.ts';
 import { command, type Context } from '../command.ts';
 import { jsonDocument } from '../json.ts';
 import { sortRows, writeTable } from '../report.ts';
-import {
-  checkInterrupt,
-  count,
-  JSON_IS_WHOLE,
-  POOL,
-  printMdcId,
-  readMdcId,
-  tell,
-  tellPlan,
-  withPool,
-} from './common.ts';
+import { checkInterrupt, JSON_IS_WHOLE, POOL, withPool } from './common.ts';
+import { count, tell, tellPlan } from './deed.ts';
+import { printMdcId, readMdcId } from './ids.ts';
 import { MDC_COLUMNS } from './object-columns.ts';
 import {
   allocOptions,

@@ -3,16 +3,9 @@ import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
 import { needsColumn, sortRows, writeTable } from '../report.ts';
 import { formatSize } from '../sizes.ts';
-import {
-  checkInterrupt,
-  count,
-  JSON_IS_WHOLE,
-  POOL,
-  readMlogId,
-  tell,
-  tellPlan,
-  withPool,
-} from './common.ts';
+import { checkInterrupt, JSON_IS_WHOLE, POOL, withPool } from './common.ts';
+import { count, tell, tellPlan } from './deed.ts';
+import { readMlogId } from './ids.ts';
 import { MLOG_COLUMNS, OPENED_MLOG_COLUMNS, type MlogRow } from './object-columns.ts';
 import { CLASS } from './parameters.ts';
 import {

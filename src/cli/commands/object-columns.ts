@@ -2,7 +2,7 @@
 import { printObjectId } from '../../format/object-id.ts';
 import type { MblockProperties, MdcProperties, MediaClass, MlogId } from '../../pool/api.ts';
 import { column, reportColumns, sizeColumn } from '../report-columns.ts';
-import { printMdcId } from './common.ts';
+import { printMdcId } from './ids.ts';
 
 const MEDIA_CLASS = ['class', 'CLASS', 'media class: capacity or staging'] as const;
 

@@ -6,7 +6,8 @@ import { writeJsonList } from '../json.ts';
 import { chunksOf, gather, splitLines } from '../lines.ts';
 import { openInput } from '../system.ts';
 import { logSizeKind } from '../values.ts';
-import { checkInterrupt, count, tell } from './common.ts';
+import { checkInterrupt } from './common.ts';
+import { count, tell } from './deed.ts';
 import { CLASS } from './parameters.ts';
 
 export const RECORDS_FILE: Positional = {

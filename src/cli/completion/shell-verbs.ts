@@ -1,6 +1,7 @@
 /** What the shells are told of the verbs: made of the same definitions as the help. */
 import { COLUMN_WORDS } from '../column-choice.ts';
 import { COMMON_OPTIONS, optionOf, type Command } from '../command.ts';
+import { NOUNS } from '../manual.ts';
 import type { Candidates } from '../values.ts';
 
 interface Described {
@@ -62,7 +63,7 @@ export function firstWords(verbs: readonly ShellVerb[]): readonly Described[] {
     nouns.add(first);
     const seconds = verbs.filter((verb) => verb.name.startsWith(`${first} `));
     const words = seconds.map((verb) => verb.name.slice(first.length + 1));
-    return [{ word: first, meaning: `Commands on ${first}s: ${words.join(', ')}` }];
+    return [{ word: first, meaning: `Commands on ${NOUNS[first]}: ${words.join(', ')}` }];
   });
 }
 
