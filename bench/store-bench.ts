@@ -17,6 +17,9 @@ import { bulk } from './workloads/bulk.ts';
 import { churn } from './workloads/churn.ts';
 import { durableAppend } from './workloads/durable-append.ts';
 import { facts } from './workloads/facts.ts';
+import { mcacheCold } from './workloads/mcache-cold.ts';
+import { mcacheMap } from './workloads/mcache-map.ts';
+import { mcacheWarm } from './workloads/mcache-warm.ts';
 import { randomRead } from './workloads/random-read.ts';
 import { Workspace } from './workspace.ts';
 
@@ -27,6 +30,9 @@ const WORKLOADS: readonly Workload[] = [
   asyncAppend,
   churn,
   activation,
+  mcacheCold,
+  mcacheWarm,
+  mcacheMap,
   facts,
 ];
 const HERE = dirname(fileURLToPath(import.meta.url));

@@ -7,6 +7,7 @@ import { SeededPrng, systemPrng } from '../src/base/prng.ts';
 import { MIB, PAGE_BYTES } from '../src/base/units.ts';
 import { pageBuffers } from '../src/device/page-buffers.ts';
 import { SystemHost } from '../src/device/system-host.ts';
+import { mcacheOn } from '../src/mcache/mcache.ts';
 import { idFromHalves, OBJECT_TYPE_MBLOCK, typeOfId } from '../src/format/object-id.ts';
 import { activate } from '../src/pool/activate.ts';
 import type { OpenOptions, Pool } from '../src/pool/api.ts';
@@ -15,10 +16,13 @@ import type { Environment } from '../src/pool/environment.ts';
 import { openPool } from '../src/pool/open.ts';
 import type { Store } from '../src/pool/store.ts';
 
+const host = new SystemHost();
+
 export const environment: Environment = {
-  host: new SystemHost(),
+  host,
   clock: systemClock,
   prng: systemPrng,
+  mcache: mcacheOn({ clock: systemClock, gauge: host.memory }),
 };
 
 /** How a file came to its size. Blocks of a sparse one are allocated by the first write to them. */

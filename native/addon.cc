@@ -23,7 +23,12 @@ void environment_end(napi_async_cleanup_hook_handle, void* data) {
   auto* environment = static_cast<Environment*>(data);
   environment->ending = true;
   bool drained = reactors_end(environment);
-  if (drained && environment->offloaded.load() == 0) slabs_end(environment);
+  windows_end(environment);
+  shares_end(environment);
+  if (drained && environment->offloaded.load() == 0) {
+    slabs_end(environment);
+    mappings_end(environment);
+  }
   environment_release(environment);
 }
 
@@ -38,14 +43,29 @@ const Export EXPORTS[] = {
     {"crc32cPages", crc32c_pages_js},
     {"directLimits", direct_limits_js},
     {"lock", lock_js},
+    {"mapAttach", map_attach_js},
+    {"mapBits", map_bits_js},
+    {"mapClose", map_close_js},
+    {"mapInfo", map_info_js},
+    {"mapOpen", map_open_js},
+    {"mapStitch", map_stitch_js},
+    {"mapView", map_view_js},
+    {"mapWork", map_work_js},
     {"offload", offload_js},
     {"ringClose", ring_close_js},
     {"ringEnter", ring_enter_js},
     {"ringMemory", ring_memory_js},
     {"ringOpen", ring_open_js},
     {"setDirect", set_direct_js},
+    {"shareAttach", share_attach_js},
+    {"shareClose", share_close_js},
+    {"shareClosing", share_closing_js},
+    {"shareCount", share_count_js},
+    {"shareDetach", share_detach_js},
+    {"shareOpen", share_open_js},
     {"slabMap", slab_map_js},
     {"slabUnmap", slab_unmap_js},
+    {"windowDetach", window_detach_js},
 };
 
 napi_value initialize(napi_env env, napi_value exports) {

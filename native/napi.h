@@ -43,6 +43,13 @@ struct Arguments {
     return static_cast<uint64_t>(result);
   }
 
+  // A string, cut to what fits, with a zero behind it.
+  void text(size_t i, char* out, size_t bytes) {
+    if (!valid || napi_get_value_string_utf8(env, value[i], out, bytes, nullptr) != napi_ok) {
+      valid = false;
+    }
+  }
+
   // The memory of a typed array of that type, at least `count_min` elements.
   template <typename T>
   T* array(size_t i, napi_typedarray_type type, size_t count_min, size_t* count = nullptr) {

@@ -10,6 +10,10 @@ const files = readdirSync('build/test', { recursive: true })
   .filter((name) => words.length === 0 || words.some((word) => name.includes(word)))
   .map((name) => join('build/test', name))
   .sort();
+if (files.length === 0) {
+  console.error(`no test file has ${words.join(' or ')} in its path under test/`);
+  process.exit(1);
+}
 const run = spawnSync(
   process.execPath,
   ['--enable-source-maps', '--test', '--test-timeout=300000', '--test-reporter=spec', ...files],

@@ -12,7 +12,13 @@ import { systemPrng } from './base/prng.ts';
 import { pageBuffers } from './device/page-buffers.ts';
 import { OverlayHost } from './device/overlay-host.ts';
 import { refuseCreate } from './device/refuse-create.ts';
+import { announceRecall, listenForRecalls } from './device/share-recall.ts';
+import { attachMapping } from './device/system-mapping.ts';
+import * as threadShare from './device/thread-share.ts';
 import { SystemHost } from './device/system-host.ts';
+import { attachMap as attachMapOn } from './mcache/attached-map.ts';
+import { mcacheOn } from './mcache/mcache.ts';
+import type { MblockMap, SharedMap } from './pool/api.ts';
 import { type Library, libraryOn } from './pool/library.ts';
 
 export { errorTable, isMpoolError, MpoolError } from './base/errors.ts';
@@ -24,7 +30,14 @@ export type { CheckReport } from './pool/check.ts';
 export type { DumpEntry } from './pool/dump.ts';
 export type { Library, SearchOptions } from './pool/library.ts';
 
-const machine = { host: new SystemHost(), clock: systemClock, prng: systemPrng };
+const host = new SystemHost();
+const mcache = mcacheOn({
+  clock: systemClock,
+  gauge: host.memory,
+  shares: { ...threadShare, announceRecall },
+});
+
+const machine = { host, clock: systemClock, prng: systemPrng, mcache };
 const library = libraryOn(machine, placesOfEnvironment);
 
 function placesOfEnvironment(): readonly string[] {
@@ -33,19 +46,17 @@ function placesOfEnvironment(): readonly string[] {
 }
 
 /** See `Library` for what each does and throws. */
-export const { create, open, scan, destroy, rename, check, dump } = library;
+export const { create, open, scan, destroy, rename, check, dump, reaper } = library;
 
 /**
  * The library for a dry run: what it does is done to media that are claimed and read as they are, but
  * written only in memory, and forgotten with it. So it refuses what `create` and the others would
  * refuse, and tells what would come of the rest; what only a write can tell (a device that fails, a
- * file system that takes no file of that size), it does not see.
+ * file system that takes no file of that size), it does not see. It makes no maps: ERR_MPOOL_PERMISSION.
  */
 export function dryRun(): Library {
-  return libraryOn(
-    { ...machine, host: new OverlayHost(machine.host, refuseCreate) },
-    placesOfEnvironment,
-  );
+  const overlay = new OverlayHost(host, refuseCreate);
+  return libraryOn({ ...machine, host: overlay }, placesOfEnvironment);
 }
 
 /**
@@ -59,4 +70,14 @@ export function allocateBuffer(lengthBytes: number): Uint8Array {
 /** Gives memory of allocateBuffer() back: nothing may look at it any more. */
 export function releaseBuffer(buffer: Uint8Array): void {
   pageBuffers.release(buffer);
+}
+
+/**
+ * A map of another thread of this process, from what its share() gave: the same memory, and the same
+ * safety. It ends with its own unmap() or this thread, or when its owner unmaps, who waits for that.
+ * @throws ERR_MPOOL_CLOSED when the owner has unmapped it
+ */
+export function attachMap(shared: SharedMap): MblockMap {
+  const environment = { clock: systemClock, attachMapping, listenForRecalls, ...threadShare };
+  return attachMapOn(environment, shared);
 }

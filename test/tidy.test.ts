@@ -17,9 +17,10 @@ const ROOMS: Record<string, { may: readonly string[]; types?: readonly string[] 
   native: { may: ['base'] },
   device: { may: ['base', 'native'] },
   pool: { may: ['base', 'format', 'device'] },
-  testing: { may: ['base', 'format', 'device', 'pool'] },
+  mcache: { may: ['base', 'format', 'device', 'pool'] },
+  testing: { may: ['base', 'format', 'device', 'pool', 'mcache'] },
   cli: { may: ['base', 'format', 'pool/parameters.ts'], types: ['pool', 'device', 'index.ts'] },
-  'index.ts': { may: ['base', 'format', 'device', 'pool'] },
+  'index.ts': { may: ['base', 'format', 'device', 'pool', 'mcache'] },
 };
 
 /** Node's modules that reach outside the process, and who may use them. */
@@ -139,7 +140,7 @@ test('only device, native and cli reach outside; the core has neither time nor c
       );
       if (!from.startsWith('.')) assert.match(from, /^node:/, `${file}: imports ${from}`);
     }
-    if (!['base', 'format', 'pool'].includes(room) || SUPPLIERS.has(file)) continue;
+    if (!['base', 'format', 'pool', 'mcache'].includes(room) || SUPPLIERS.has(file)) continue;
     const [found] = TIME.exec(text) ?? CHANCE.exec(text) ?? [];
     assert.equal(found, undefined, `${file}: take a Clock or a Prng instead of ${found}`);
   }

@@ -2,7 +2,7 @@
  * Runs a program with some system calls refused by a seccomp filter, as container runtimes do.
  *   refuse WHAT[,WHAT…] PROGRAM ARGUMENT…
  * WHAT: io_uring (EPERM), aio (EPERM), direct (open with O_DIRECT gives EINVAL),
- *       io_uring_nomem (ENOMEM).
+ *       io_uring_nomem (ENOMEM), cachestat (ENOSYS).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,6 +49,7 @@ int main(int argc, char **argv) {
     if (strcmp(what, "io_uring") == 0) refuse(SYS_io_uring_setup, EPERM);
     else if (strcmp(what, "io_uring_nomem") == 0) refuse(SYS_io_uring_setup, ENOMEM);
     else if (strcmp(what, "aio") == 0) refuse(SYS_io_setup, EPERM);
+    else if (strcmp(what, "cachestat") == 0) refuse(451, ENOSYS);
     else if (strcmp(what, "direct") == 0) {
       refuse_flag(SYS_openat, 2, O_DIRECT, EINVAL);
 #ifdef SYS_open

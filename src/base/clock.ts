@@ -4,8 +4,8 @@ export interface Clock {
   wallMs(): number;
   /** Milliseconds, never going back. */
   monotonicMs(): number;
-  /** Calls back once after at least `delayMs`; never keeps the process alive. */
-  after(delayMs: number, callback: () => void): Timer;
+  /** Calls back once after at least `delayMs`; keeps the process alive only when told to. */
+  after(delayMs: number, callback: () => void, keepAlive?: boolean): Timer;
 }
 
 export interface Timer {
@@ -15,9 +15,9 @@ export interface Timer {
 export const systemClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
-  after(delayMs, callback) {
+  after(delayMs, callback, keepAlive = false) {
     const handle = setTimeout(callback, delayMs);
-    handle.unref();
+    if (!keepAlive) handle.unref();
     return { cancel: () => clearTimeout(handle) };
   },
 };

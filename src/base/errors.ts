@@ -19,6 +19,7 @@ const TABLE = {
   ERR_MPOOL_INVALID_ARG: ['EINVAL', 'invalid argument'],
   ERR_MPOOL_IO: ['EIO', 'the device failed'],
   ERR_MPOOL_LOG_FULL: ['EFBIG', 'no room in the log: compact or erase it'],
+  ERR_MPOOL_MAP_TOO_LARGE: ['E2BIG', 'the objects do not fit in one linear region'],
   ERR_MPOOL_NOT_BLANK: ['EBUSY', 'the device holds something: force to overwrite it'],
   ERR_MPOOL_NOT_FOUND: ['ENOENT', 'not found'],
   ERR_MPOOL_NO_DEVICE: ['ENODEV', 'the device of the media class is missing'],

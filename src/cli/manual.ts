@@ -27,6 +27,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   mblock: 'mblocks',
   mlog: 'mlogs',
   mdc: 'MDCs',
+  mcache: 'the page cache',
 };
 
 /** Sentences on the grammar. */

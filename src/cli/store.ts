@@ -1,5 +1,5 @@
 /** The one seam between the tool and the library: verbs know the store only as this. */
-import type { CreateOptions, FoundPool, OpenOptions, Pool } from '../pool/api.ts';
+import type { CreateOptions, FoundPool, OpenOptions, Pool, Reaper } from '../pool/api.ts';
 
 export interface Store {
   create(options: CreateOptions): Promise<Pool>;
@@ -28,6 +28,7 @@ export interface Store {
     options?: { searchPlaces?: readonly string[] },
   ): AsyncIterable<DumpedStructure>;
   diagnose(): Promise<EngineReport>;
+  readonly reaper: Pick<Reaper, 'configure'>;
 }
 
 interface CheckReport {

@@ -1,4 +1,5 @@
 import type { MpoolError } from '../base/errors.ts';
+import type { DeviceMapping } from './device-mapping.ts';
 
 /**
  * The only way to media. Everything above runs equally on a real device and on the simulated one.
@@ -46,6 +47,11 @@ export interface Device {
 
   /** Looks again how large the device is. @returns the new `sizeBytes` */
   refreshSize(): Promise<number>;
+  /**
+   * Maps the device's page cache. The caller closes it, before the device.
+   * @throws ERR_MPOOL_IO when the system refuses
+   */
+  map(): Promise<DeviceMapping>;
   /** Waits for I/O in flight, then lets go of the device and its claim. Idempotent. */
   close(): Promise<void>;
 }

@@ -24,10 +24,12 @@ import {
 } from '../native/binding.ts';
 import type { Device, Done, Durability } from './device.ts';
 import type { DeviceLimits } from './device-limits.ts';
+import type { DeviceMapping } from './device-mapping.ts';
 import { IoOperation } from './io-operation.ts';
 import type { IoEngine } from './io-engine.ts';
 import { ioError } from './io-error.ts';
 import { pageBuffers } from './page-buffers.ts';
+import { openMapping } from './system-mapping.ts';
 import { threadEngine } from './thread-engine.ts';
 
 const { errno: E } = constants;
@@ -146,6 +148,16 @@ export class DirectDevice implements Device {
     try {
       this.#sizeBytes = await this.#measure();
       return this.#sizeBytes;
+    } finally {
+      this.#finished();
+    }
+  }
+
+  async map(): Promise<DeviceMapping> {
+    if (this.#closing !== undefined) throw new MpoolError('ERR_MPOOL_CLOSED', this.path);
+    this.#inFlight++;
+    try {
+      return await openMapping(this.#fd, this.path, this.#sizeBytes, this.#engine.name);
     } finally {
       this.#finished();
     }

@@ -1,7 +1,10 @@
 import type { Device } from './device.ts';
+import type { MemoryGauge } from './memory-gauge.ts';
 
 /** The machine as the store sees it: where devices are. Real in `system-host`, simulated in `testing`. */
 export interface Host {
+  readonly memory: MemoryGauge;
+
   /**
    * Opens a block device or regular file and claims it.
    * 'write' claims it alone: no other process, and no other opener in this one, may have it open.

@@ -81,6 +81,13 @@ export class OverlayDevice implements Device {
     return this.sizeBytes;
   }
 
+  /** The page cache has what is below, not what was written here. */
+  map(): Promise<never> {
+    const { path } = this;
+    const error = new MpoolError('ERR_MPOOL_PERMISSION', `${path}: map in a dry run`, { path });
+    return Promise.reject(error);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.#below?.close();

@@ -3,8 +3,8 @@
  * written to them, files that are made, and files that grow are only in memory.
  *
  * Invariants
- *  1. Of the host below only openDevice, stat, peek and candidates are called, and of its devices
- *     never write, flush or discard.
+ *  1. Of the host below only memory, openDevice, stat, peek and candidates are used, and of its
+ *     devices never write, flush, discard or map.
  *  2. There is one overlay a device, whatever path it is named by; it lasts as long as this host.
  */
 import { basename, dirname, join } from 'node:path';
@@ -27,6 +27,10 @@ export class OverlayHost implements Host {
   constructor(below: Host, refuseCreate: (path: string) => Promise<void>) {
     this.#below = below;
     this.#refuseCreate = refuseCreate;
+  }
+
+  get memory(): Host['memory'] {
+    return this.#below.memory;
   }
 
   async openDevice(path: string, options: OpenDeviceOptions): Promise<Device> {

@@ -13,6 +13,7 @@ import { DirectDevice } from './direct-device.ts';
 import { chooseEngine, firstRung } from './engine-ladder.ts';
 import type { Host, OpenDeviceOptions, PathInfo } from './host.ts';
 import { ioError, pathError, systemErrno } from './io-error.ts';
+import { SystemMemory } from './system-memory.ts';
 
 const { errno: E } = constants;
 const openDescriptor = promisify(openCallback);
@@ -23,6 +24,8 @@ const FILE_MODE = 0o600;
 
 /** The machine itself. */
 export class SystemHost implements Host {
+  readonly memory = new SystemMemory();
+
   async openDevice(path: string, options: OpenDeviceOptions): Promise<Device> {
     firstRung(options.engine);
     const info = await this.stat(path);

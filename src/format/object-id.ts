@@ -61,8 +61,15 @@ export function idFromHalves(low: number, high: number): ObjectId {
 
 /** @param id any bigint of 64 bits */
 export function halvesOfId(id: bigint): IdHalves {
-  return { low: Number(id & 0xffffffffn), high: Number((id >> 32n) & 0xffffffffn) };
+  scratch[0] = id;
+  return { low: scratchHalves[LOW_HALF]!, high: scratchHalves[1 - LOW_HALF]! };
 }
+
+/** Bigints are taken apart in memory: shifting and masking them costs a heap object a step. */
+const scratch = new BigUint64Array(1);
+const scratchHalves = new Uint32Array(scratch.buffer);
+/** Which u32 of a u64 in this machine's byte order is the low one. */
+const LOW_HALF = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1 ? 0 : 1;
 
 export function uniquifierOfHalves(low: number, high: number): number {
   return high * 2 ** 20 + (low >>> 12);
@@ -100,8 +107,11 @@ export function isMlogId(id: unknown): id is MlogId {
 }
 
 function isUserId(id: unknown, type: ObjectType): boolean {
-  if (typeof id !== 'bigint' || id < 0n || id >= 1n << 64n) return false;
-  return typeOfId(id) === type && slotOfId(id) > 0 && uniquifierOfId(id) > 0;
+  if (typeof id !== 'bigint') return false;
+  const { low, high } = halvesOfId(id);
+  // What has more than 64 bits, or is negative, comes back as another.
+  if (scratch[0] !== id) return false;
+  return typeOfLow(low) === type && slotOfLow(low) > 0 && uniquifierOfHalves(low, high) > 0;
 }
 
 /** '0x1201' … as the command line prints it. */

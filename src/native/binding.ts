@@ -32,6 +32,13 @@ export const FSYNC_DATASYNC = 1;
 export const LOCK_SHARED = 0;
 export const LOCK_EXCLUSIVE = 1;
 
+/** Operations of mapWork(): what DeviceMapping has under these names. */
+export const MAP_EVICT = 0;
+export const MAP_ZAP = 1;
+export const MAP_READ_AHEAD = 2;
+export const MAP_RESIDENT = 3;
+export const MAP_TOUCHED = 4;
+
 /** @see ringOpen */
 export const RING_LAYOUT_LENGTH = 7;
 
@@ -52,6 +59,51 @@ export interface Binding {
   directLimits(fd: number, out: Float64Array): number;
   /** flock(2) without waiting. @returns 0 or -errno: -EAGAIN when another has it */
   lock(fd: number, mode: number): number;
+  /** One open more, for this thread, of a mapping that any has open. @returns 0 or -ENOENT */
+  mapAttach(handle: number): number;
+  /** The ready bits, one a page. @param window 1 long: what windowDetach() takes */
+  mapBits(handle: number, window: Uint32Array): ArrayBuffer | number;
+  /**
+   * Ends one open. The memory goes with the last open, window and work.
+   * @returns 0: done, and `done` is never called; 1: `done` will be; or -errno
+   */
+  mapClose(handle: number, done: () => void): number;
+  /** @param out 2 long: length in bytes, the buffered descriptor. @returns 0 or -errno */
+  mapInfo(handle: number, out: Float64Array): number;
+  /**
+   * Maps what is behind a descriptor, or takes the mapping that the process has of that inode with that length.
+   * @param fd buffered; the mapping's from now on, unless it fails
+   * @param path for messages
+   * @returns the handle, good in all threads, or -errno
+   */
+  mapOpen(fd: number, path: string, lengthBytes: number): number;
+  /**
+   * One region of zeros, with parts of mappings in it.
+   * @param parts handle, offset, length, offset in the region, and so on
+   * @param window 1 long: what windowDetach() takes
+   */
+  mapStitch(parts: Float64Array, lengthBytes: number, window: Uint32Array): ArrayBuffer | number;
+  /** @param window 1 long: what windowDetach() takes */
+  mapView(
+    handle: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    window: Uint32Array,
+  ): ArrayBuffer | number;
+  /**
+   * Work on whole pages, on the thread pool.
+   * @param ranges offset, length, and so on
+   * @param out one longer than there are ranges: a count each, then microseconds of processor time
+   * @param done takes 0 or -errno
+   * @returns 0 or -errno, and then `done` is never called
+   */
+  mapWork(
+    handle: number,
+    op: number,
+    ranges: Float64Array,
+    out: Float64Array,
+    done: (result: number) => void,
+  ): number;
   /**
    * One system call on the thread pool. The memory at `address` must stay until `done`.
    * @param done takes the bytes moved, 0, or -errno
@@ -87,6 +139,18 @@ export interface Binding {
   ): number;
   /** Turns O_DIRECT of an open file on or off. @returns 0 or -errno */
   setDirect(fd: number, direct: 0 | 1): number;
+  /** @returns 0, or -ENOENT when the share is closing or gone */
+  shareAttach(share: number): number;
+  /** @param gone 0: nobody can attach any more; 1: its id is free. @returns 0, or -ENOENT: not this thread's */
+  shareClose(share: number, gone: 0 | 1): number;
+  /** @returns 1 when it is closing or gone, else 0 */
+  shareClosing(share: number): number;
+  /** @returns attachments in all threads, or -ENOENT when it is gone */
+  shareCount(share: number): number;
+  /** @returns 0, or -ENOENT when this thread is not attached */
+  shareDetach(share: number): number;
+  /** @returns a share that lives until it is closed or this thread ends, or -EMFILE */
+  shareOpen(): number;
   /**
    * Memory for I/O, outside the reach of the garbage collector until slabUnmap().
    * @param lengthBytes a multiple of 2 MiB
@@ -95,6 +159,12 @@ export interface Binding {
   slabMap(lengthBytes: number, address: Float64Array): ArrayBuffer | number;
   /** Detaches every view of it, then unmaps it. @returns 0 or -errno */
   slabUnmap(address: number): number;
+  /**
+   * Ends an ArrayBuffer of mapView(), mapBits() or mapStitch(): all that looks at it has length 0.
+   * @returns 0: done, and `done` is never called; 1: `done` is, when its memory is unmapped;
+   *   -EBUSY: its memory was moved away, and stays until that is collected; or -errno
+   */
+  windowDetach(window: number, buffer: ArrayBuffer, done: () => void): number;
 }
 
 const NODE_API_MIN = 9;

@@ -5,8 +5,10 @@
 import type { Readable, Writable } from 'node:stream';
 import type { EngineChoice } from '../device/host.ts';
 import type { MblockId, MlogId } from '../format/object-id.ts';
+import type { MapOptions, MblockMap } from './map-api.ts';
 
 export type { MblockId, MlogId, ObjectId } from '../format/object-id.ts';
+export type * from './map-api.ts';
 
 export interface MdcId {
   readonly logA: MlogId;
@@ -89,6 +91,13 @@ export interface Pool extends AsyncDisposable {
   readonly mlogs: Mlogs;
   readonly mdcs: Mdcs;
 
+  /**
+   * Maps committed mblocks, of any classes and sizes, into memory: without a system call each, and with one
+   * VMA a device however many. Dispose of it, or unmap() it; close() does so with what is left.
+   * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_UNCOMMITTED, ERR_MPOOL_NO_DEVICE, ERR_MPOOL_CORRUPT;
+   *   ERR_MPOOL_MAP_TOO_LARGE when a linear map is longer than 2^mappedRegionLog2; and then maps nothing
+   */
+  map(ids: readonly MblockId[], options?: MapOptions): Promise<MblockMap>;
   info(): Promise<PoolInfo>;
   parameters(): Promise<PoolParameters>;
   /** Durable when it resolves; all or nothing. */
@@ -129,12 +138,21 @@ export interface Mblocks {
   /** Several in one durable step: all of them or none after a crash. */
   commit(mblocks: readonly Mblock[]): Promise<void>;
   abort(mblocks: readonly Mblock[]): Promise<void>;
-  /** Several in durable steps of up to 512 that share a flush. All ids are checked first. */
-  delete(ids: readonly MblockId[]): Promise<void>;
+  /**
+   * Several in durable steps of up to 512 that share a flush. All ids are checked first. Maps keep what they
+   * have: its space comes back when the last of them is unmapped.
+   * @throws ERR_MPOOL_BUSY with `refuseMapped` when one of them is mapped
+   */
+  delete(ids: readonly MblockId[], options?: DeleteOptions): Promise<void>;
   /** Committed ones, in the order of their ids within each MDC. */
   list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MblockProperties>;
   /** Verified bytes of a committed mblock; as Mblock.read(). */
   read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
+}
+
+export interface DeleteOptions {
+  /** Refuse what a map has, as the mpool of the kernel did; false by default. */
+  refuseMapped?: boolean | undefined;
 }
 
 export interface MblockProperties {
@@ -168,8 +186,8 @@ export interface Mblock extends AsyncDisposable {
   commit(): Promise<void>;
   /** Gives the zone back. @throws ERR_MPOOL_COMMITTED */
   abort(): Promise<void>;
-  /** Gone after a crash when it resolves; its space comes back when no read uses it. */
-  delete(): Promise<void>;
+  /** Gone after a crash when it resolves; its space comes back when no read and no map uses it. */
+  delete(options?: DeleteOptions): Promise<void>;
   /**
    * Bytes, verified against their checksums, bypassing the page cache. Any offset and length.
    * @throws ERR_MPOOL_CHECKSUM, ERR_MPOOL_UNCOMMITTED, ERR_MPOOL_NOT_FOUND once deleted;
@@ -263,7 +281,10 @@ export interface Mlog extends AsyncDisposable {
   /** Markers, only with `compactionSemantics`: durable when resolved. */
   startCompaction(): Promise<void>;
   endCompaction(): Promise<void>;
-  /** Syncs. Idempotent. */
+  /**
+   * Syncs. Idempotent.
+   * @throws ERR_MPOOL_FAILED when something appended may be lost; the log is closed all the same
+   */
   close(): Promise<void>;
 }
 
@@ -333,6 +354,7 @@ export interface Mdc extends AsyncDisposable {
   compact(
     records: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
   ): Promise<void>;
+  /** As Mlog.close(); a compaction under way is cancelled. */
   close(): Promise<void>;
 }
 

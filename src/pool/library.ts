@@ -1,6 +1,6 @@
 import { createPool } from './create.ts';
 import { destroyPool, refuseTakenName, renamePool } from './administer.ts';
-import type { CreateOptions, FoundPool, OpenOptions, Pool } from './api.ts';
+import type { CreateOptions, FoundPool, OpenOptions, Pool, Reaper } from './api.ts';
 import type { CheckReport } from './check.ts';
 import type { DumpEntry } from './dump.ts';
 import type { Environment } from './environment.ts';
@@ -47,6 +47,8 @@ export interface Library {
   check: (target: string, options?: SearchOptions & CheckPoolOptions) => Promise<CheckReport>;
   /** The structures on media, in order, read-only. */
   dump: (target: string, options?: SearchOptions) => AsyncIterable<DumpEntry>;
+  /** Of all maps of all pools that this library opened. */
+  readonly reaper: Reaper;
 }
 
 /** @param places where to look by default; asked each time, since it may be in the environment */
@@ -74,5 +76,6 @@ export function libraryOn(environment: Environment, places: () => readonly strin
       renamePool(environment, target, newName, where(options)),
     check: (target, options = {}) => checkPoolAt(host, target, where(options), options),
     dump: (target, options = {}) => dumpPoolAt(host, target, where(options)),
+    reaper: environment.mcache.reaper,
   };
 }

@@ -258,7 +258,8 @@ export class Log {
     if (options.readOnly === true) return;
     await this.#erasing.catch(() => {});
     try {
-      if (this.#failure === null) await this.#closeInOrder();
+      if (this.#failure !== null) throw this.#failed();
+      await this.#closeInOrder();
     } finally {
       await this.#idle();
     }

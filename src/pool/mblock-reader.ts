@@ -69,6 +69,33 @@ export class MblockReader {
     });
   }
 
+  /** The object's checksums, verified; whoever asks holds a reference until `done`. */
+  checksums(index: number, done: (error: MpoolError | null, sums?: Uint32Array) => void): void {
+    const { table, cache } = this.#context;
+    const sums = cache.get(index);
+    if (sums !== undefined) return done(null, sums);
+    const media = this.#context.media(table.mediaClass(index));
+    const refusal = this.#refusal(index, media);
+    if (refusal !== null || media === undefined) return done(refusal);
+    this.#loadSums(media, index, (error) => {
+      if (error === null) done(null, cache.get(index));
+      else done(error);
+    });
+  }
+
+  /** A page of the object, read by whoever, is not what was written: counted. */
+  mismatch(index: number, page: number): MpoolError {
+    this.checksumErrorCount += 1;
+    const { table } = this.#context;
+    const path = this.#context.media(table.mediaClass(index))?.device.path ?? '-';
+    const at = (table.pageAddress(index) + page) * PAGE_BYTES;
+    return new MpoolError(
+      'ERR_MPOOL_CHECKSUM',
+      `page ${page} of ${this.#name(index)}, byte ${at} of ${path}`,
+      { path },
+    );
+  }
+
   /** Resolves when no read is under way: each may still need the device several times. */
   idle(): Promise<void> {
     if (this.#underWay === 0) return Promise.resolve();
@@ -136,7 +163,7 @@ export class MblockReader {
     if (buffer === null) return;
     const at = (this.#context.table.pageAddress(index) + firstPage) * PAGE_BYTES;
     device.read(at, buffer, (error) => {
-      const failure = error ?? this.#verify(media, index, sums, firstPage, buffer);
+      const failure = error ?? this.#verify(index, sums, firstPage, buffer);
       if (!direct) {
         if (failure === null) into.set(buffer.subarray(lead, lead + into.length));
         device.release(buffer);
@@ -146,7 +173,6 @@ export class MblockReader {
   }
 
   #verify(
-    media: Media,
     index: number,
     sums: Uint32Array,
     firstPage: number,
@@ -155,14 +181,7 @@ export class MblockReader {
     const pages = buffer.length / PAGE_BYTES;
     crc32cPages(buffer, scratch);
     for (let i = 0; i < pages; i++) {
-      if (scratch[i] === sums[firstPage + i]) continue;
-      this.checksumErrorCount += 1;
-      const at = (this.#context.table.pageAddress(index) + firstPage + i) * PAGE_BYTES;
-      return new MpoolError(
-        'ERR_MPOOL_CHECKSUM',
-        `page ${firstPage + i} of ${this.#name(index)}, byte ${at} of ${media.device.path}`,
-        { path: media.device.path },
-      );
+      if (scratch[i] !== sums[firstPage + i]) return this.mismatch(index, firstPage + i);
     }
     return null;
   }

@@ -4,7 +4,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { CLASS_CAPACITY } from '../format/device-descriptor.ts';
 import { idFromHalves, type MblockId, printObjectId } from '../format/object-id.ts';
 import type { ObjectRecord } from '../format/records.ts';
-import type { MediaClass, Mblock, MblockProperties } from './api.ts';
+import type { DeleteOptions, MediaClass, Mblock, MblockProperties } from './api.ts';
 import { mblockReadable, mblockWritable } from './mblock-streams.ts';
 import { MblockWriter } from './mblock-writer.ts';
 import type { Media } from './media.ts';
@@ -153,9 +153,10 @@ export class StoreMblock implements Mblock, Held {
     }
   }
 
-  async delete(): Promise<void> {
+  async delete(options: DeleteOptions = {}): Promise<void> {
+    checkOptions(options);
     this.#store.assertWritable();
-    await this.#store.deleteObjects([this.#liveIndex()]);
+    await this.#store.deleteObjects([this.#liveIndex()], options.refuseMapped === true);
   }
 
   async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {

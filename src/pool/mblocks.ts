@@ -1,6 +1,6 @@
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { isMblockId, type MblockId, OBJECT_TYPE_MBLOCK } from '../format/object-id.ts';
-import type { Mblock, MblockProperties, Mblocks, MediaClass } from './api.ts';
+import type { DeleteOptions, Mblock, MblockProperties, Mblocks, MediaClass } from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { checkMediaClass } from './media.ts';
 import { checkArray, checkOptions } from './parameters.ts';
@@ -57,11 +57,12 @@ export class StoreMblocks implements Mblocks {
     await Promise.all(own.map((mblock) => mblock.abort()));
   }
 
-  async delete(ids: readonly MblockId[]): Promise<void> {
+  async delete(ids: readonly MblockId[], options: DeleteOptions = {}): Promise<void> {
     checkArray('ids', ids);
+    checkOptions(options);
     this.#store.assertWritable();
     const indices = ids.map((id) => this.#indexOf(id));
-    await this.#store.deleteObjects([...new Set(indices)]);
+    await this.#store.deleteObjects([...new Set(indices)], options.refuseMapped === true);
   }
 
   async *list(

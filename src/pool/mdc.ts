@@ -189,6 +189,7 @@ export class StoreMdc implements Mdc {
     this.#closed = true;
     this.#open.handleCount -= 1;
     if (this.#open.handleCount === 0) await this.#open.release();
+    else if (!this.#store.readOnly) await this.#open.sync();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -142,6 +142,7 @@ export class StoreMlog implements Mlog {
     this.#closed = true;
     this.#open.handleCount -= 1;
     if (this.#open.handleCount === 0) await this.#open.release();
+    else if (!this.#store.readOnly) await this.#open.sync();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

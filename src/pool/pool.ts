@@ -5,6 +5,9 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { FORMAT_VERSION, type Superblock } from '../format/superblock.ts';
 import type {
   DeviceInfo,
+  MapOptions,
+  MblockId,
+  MblockMap,
   MediaClass,
   MediaClassOptions,
   Pool,
@@ -75,6 +78,10 @@ export class StorePool implements Pool {
   get mdcs(): StoreMdcs {
     this.#store();
     return this.#shared.mdcs;
+  }
+
+  async map(ids: readonly MblockId[], options: MapOptions = {}): Promise<MblockMap> {
+    return this.#store().maps.map(ids, options, this);
   }
 
   async info(): Promise<PoolInfo> {
@@ -190,7 +197,10 @@ export class StorePool implements Pool {
   }
 
   #close(force: boolean): Promise<void> {
-    const closing = this.#shared.administration.run(() => this.#leave(force));
+    const closing = this.#shared.administration.run(async () => {
+      await this.#leave(force);
+      await this.#shared.store.maps.unmapOf(this);
+    });
     // Refused: the handle is as open as before, and closing may be tried again.
     closing.catch((error: unknown) => {
       if (isMpoolError(error, 'ERR_MPOOL_BUSY') && this.#closing === closing) this.#closing = null;

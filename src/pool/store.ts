@@ -7,7 +7,7 @@ import type { Superblock } from '../format/superblock.ts';
 import type { MediaClass, PoolParameters } from './api.ts';
 import type { Catalog } from './catalog.ts';
 import { ChecksumCache } from './checksum-cache.ts';
-import type { Environment } from './environment.ts';
+import type { Environment, MappableStore, StoreMaps } from './environment.ts';
 import { MblockReader, type ReaderContext } from './mblock-reader.ts';
 import type { Media } from './media.ts';
 import { ObjectCounts } from './object-counts.ts';
@@ -51,10 +51,11 @@ export interface StoreParts {
  * Invariants
  * 1. Space is owned by: a committed object (in the table), an uncommitted one (in `held`), a metadata
  *    log, or a discard under way; by just one of them.
- * 2. Space of a deleted object is given back after its deletion is durable and its last reader is done.
+ * 2. Space of a deleted object is given back after its deletion is durable, its last reader is done and its
+ *    last map is gone.
  * 3. The first failure is kept, and every later change says it.
  */
-export class Store implements ReaderContext {
+export class Store implements ReaderContext, MappableStore {
   readonly environment: Environment;
   readonly poolRecords: PoolRecords;
   readonly catalog: Catalog;
@@ -67,6 +68,7 @@ export class Store implements ReaderContext {
   readonly counts = { capacity: new ObjectCounts(), staging: new ObjectCounts() };
   readonly discard: boolean;
   readonly engine: EngineChoice | undefined;
+  readonly maps: StoreMaps;
   superblock: Superblock;
   staging: Media | undefined;
   commitCount = 0;
@@ -95,11 +97,15 @@ export class Store implements ReaderContext {
     this.engine = parts.engine;
     this.cache = new ChecksumCache(parts.checksumCacheBytes);
     this.reader = new MblockReader(this);
+    this.maps = parts.environment.mcache.mapsOf(this);
     this.poolRecords.log.onFailure = (error) => this.fail(error);
     this.catalog.log.onFailure = (error) => this.fail(error);
     for (const media of this.allMedia) media.gate.onFailure = (error) => this.fail(error);
   }
 
+  get name(): string {
+    return this.superblock.name;
+  }
   get table(): ObjectTable {
     return this.catalog.table;
   }
@@ -196,14 +202,17 @@ export class Store implements ReaderContext {
     this.commitCount += indices.length;
   }
 
-  /** @throws ERR_MPOOL_NOT_FOUND when one is being deleted already; nothing is deleted then */
-  async deleteObjects(indices: readonly number[]): Promise<void> {
+  /**
+   * @throws ERR_MPOOL_NOT_FOUND when one is being deleted already, ERR_MPOOL_BUSY when one is mapped and
+   *   that is refused; nothing is deleted then
+   */
+  async deleteObjects(indices: readonly number[], refuseMapped = false): Promise<void> {
     for (const index of indices) {
-      if (!this.#deleting.has(index)) continue;
-      throw new MpoolError(
-        'ERR_MPOOL_NOT_FOUND',
-        `object ${printObjectId(this.table.idAt(index))}`,
-      );
+      const name = (): string => `object ${printObjectId(this.table.idAt(index))}`;
+      if (this.#deleting.has(index)) throw new MpoolError('ERR_MPOOL_NOT_FOUND', name());
+      if (refuseMapped && this.maps.isMapped(index)) {
+        throw new MpoolError('ERR_MPOOL_BUSY', `${name()} is mapped`);
+      }
     }
     for (const index of indices) this.#deleting.add(index);
     const left = new Set(indices);
@@ -236,6 +245,7 @@ export class Store implements ReaderContext {
     const { table } = this;
     const media = this.media(table.mediaClass(index));
     this.cache.delete(index);
+    this.maps.reclaimed(index);
     const extent = extentOf(table, index);
     // A bad object never owned its space: another does.
     if (!table.isBad(index)) media?.free(extent);
@@ -291,6 +301,7 @@ export class Store implements ReaderContext {
     const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
     await Promise.all([...this.held].map((held) => attempt(held.release())));
     this.#closed = true;
+    await attempt(this.maps.close());
     await this.reader.idle();
     for (const media of this.allMedia) await attempt(media.stop());
     if (!this.readOnly && this.#failure === null) {

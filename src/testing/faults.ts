@@ -1,6 +1,10 @@
 import { constants } from 'node:os';
 import type { Durability } from '../device/device.ts';
 
+/**
+ * 'read': of the device, directly or into the page cache; 'cache': what the page cache answers by itself,
+ * and what is asked of it; 'map': the mapping of a device.
+ */
 export type SimOperation =
   | 'read'
   | 'write'
@@ -10,7 +14,9 @@ export type SimOperation =
   | 'grow'
   | 'remove'
   | 'open'
-  | 'peek';
+  | 'peek'
+  | 'map'
+  | 'cache';
 
 /** What goes wrong with an operation that a rule matches. */
 export type FaultEffect =
@@ -21,7 +27,7 @@ export type FaultEffect =
   | { kind: 'error'; errno?: keyof typeof constants.errno; lands?: 'none' | 'some' | 'all' }
   /** A write of which only some sectors land; it fails (EIO), or is acknowledged. */
   | { kind: 'torn'; acknowledged?: boolean }
-  /** Acknowledged and never done: a lost write or discard, or a flush that lies. */
+  /** Acknowledged and never done: a lost write or discard, a flush that lies, an eviction. */
   | { kind: 'lost' }
   /** A read or write of another place: at `toOffsetBytes`, or elsewhere at random. */
   | { kind: 'misdirected'; toOffsetBytes?: number }

@@ -30,6 +30,7 @@ export type { SimClockOptions } from './sim-clock.ts';
 export type { SimDisk, SimDiskOptions } from './sim-disk.ts';
 export { SimHost } from './sim-host.ts';
 export type { SimHostOptions } from './sim-host.ts';
+export type { SimLevel, SimMemory } from './sim-memory.ts';
 export {
   allSurvive,
   allSurviveBut,

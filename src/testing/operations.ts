@@ -26,6 +26,9 @@ const COUNTED: ReadonlySet<SimOperation> = new Set([
   'remove',
 ]);
 
+/** What is checksummed when it is done. */
+const READS: ReadonlySet<SimOperation> = new Set(['read', 'peek', 'cache']);
+
 /** Simulated milliseconds: [least, most]. */
 const LATENCY_MS: Record<SimOperation, readonly [number, number]> = {
   read: [0.05, 0.3],
@@ -37,6 +40,8 @@ const LATENCY_MS: Record<SimOperation, readonly [number, number]> = {
   remove: [0.1, 1],
   open: [0.05, 0.2],
   peek: [0.05, 0.2],
+  map: [0.05, 0.2],
+  cache: [0.005, 0.05],
 };
 const IN_ORDER_LATENCY_MS = 0.1;
 
@@ -169,15 +174,36 @@ export class Operations {
     this.#failLater(flight, error);
   }
 
+  /** An operation for which a program waits, as for a page fault. It cannot be held or delayed. */
+  runNow(action: Action): MpoolError | null {
+    const { info } = action;
+    const flight: Flight = {
+      number: this.nextNumber(),
+      action,
+      fault: undefined,
+      timer: undefined,
+    };
+    this.#report(flight, 'submit', null);
+    const effect = this.#powerIsCut
+      ? undefined
+      : this.#faults.find((fault) => fault.hit(info))?.effect;
+    const error = this.#powerIsCut ? powerCut(info) : action.perform(effect);
+    this.#report(flight, 'complete', error);
+    return error;
+  }
+
   #resume(flight: Flight): void {
     if (this.#inFlight.has(flight) && !this.#powerIsCut) this.#scheduleFinish(flight, 0);
   }
 
   #scheduleFinish(flight: Flight, delayMs: number): void {
-    const latencyMs = delayMs + this.#latencyMs(flight.action.info.op);
-    flight.timer = this.#clock.schedule(latencyMs, () => {
+    const { op } = flight.action.info;
+    const finish = (): void => {
       this.#complete(flight, flight.action.perform(flight.fault?.effect));
-    });
+    };
+    // What the reaper asks of the page cache, round after round, must not keep a simulation going.
+    const kind = op === 'cache' ? 'chore' : 'work';
+    flight.timer = this.#clock.schedule(delayMs + this.#latencyMs(op), finish, kind);
   }
 
   #failLater(flight: Flight, error: MpoolError): void {
@@ -199,7 +225,7 @@ export class Operations {
 
   #report(flight: Flight, phase: 'submit' | 'complete', error: MpoolError | null): void {
     const { info } = flight.action;
-    const isRead = info.op === 'read' || info.op === 'peek';
+    const isRead = READS.has(info.op);
     const checksum = isRead === (phase === 'complete') ? flight.action.checksum() : 0;
     const event: OperationEvent = { ...info, phase, number: flight.number, checksum };
     if (error !== null) event.error = error.code;

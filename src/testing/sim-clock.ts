@@ -21,15 +21,20 @@ export interface SimClockOptions {
   autoAdvance?: boolean | undefined;
 }
 
+/**
+ * 'work' (I/O, advance()) keeps the simulation running; a 'timer' alone does not for ever; a 'chore' is
+ * waited for as work is, but timers that lead to nothing else are alone.
+ */
+type EventKind = 'work' | 'chore' | 'timer';
+
 interface Event {
   dueMs: number;
   order: number;
-  /** I/O and advance() keep the simulation running; a timer alone does not for ever. */
-  isWork: boolean;
+  kind: EventKind;
   callback: () => void;
 }
 
-/** Timers in a row, without any I/O, after which time stands still: a periodic one never ends. */
+/** Timers in a row, without any work, after which time stands still: a periodic one never ends. */
 const IDLE_TIMERS_MAX = 10_000;
 
 export class SimClock implements Clock {
@@ -40,6 +45,7 @@ export class SimClock implements Clock {
   #wallOffsetMs: number;
   #orders = 0;
   #workCount = 0;
+  #choreCount = 0;
   #idleTimers = 0;
   #scheduled = false;
 
@@ -61,18 +67,18 @@ export class SimClock implements Clock {
     return this.#autoAdvance;
   }
 
-  after(delayMs: number, callback: () => void): Timer {
-    return this.#add(delayMs, false, callback);
+  after(delayMs: number, callback: () => void, keepAlive = false): Timer {
+    return this.#add(delayMs, keepAlive ? 'work' : 'timer', callback);
   }
 
-  /** As after(), and keeps the simulation (and the process) going until it ran: for I/O. */
-  schedule(delayMs: number, callback: () => void): Timer {
-    return this.#add(delayMs, true, callback);
+  /** For I/O: keeps the simulation (and the process) going until it ran. */
+  schedule(delayMs: number, callback: () => void, kind: 'work' | 'chore' = 'work'): Timer {
+    return this.#add(delayMs, kind, callback);
   }
 
   /** Lets time pass. Resolves when all that was due in it has run. */
   advance(byMs: number): Promise<void> {
-    return new Promise((resolve) => this.#add(byMs, true, resolve));
+    return new Promise((resolve) => this.#add(byMs, 'work', resolve));
   }
 
   /** Sets the wall clock forward or back, as an administrator would. */
@@ -80,11 +86,11 @@ export class SimClock implements Clock {
     this.#wallOffsetMs += byMs;
   }
 
-  #add(delayMs: number, isWork: boolean, callback: () => void): Timer {
+  #add(delayMs: number, kind: EventKind, callback: () => void): Timer {
     const dueMs = this.#nowMs + Math.max(0, delayMs);
-    const event: Event = { dueMs, order: this.#orders++, isWork, callback };
+    const event: Event = { dueMs, order: this.#orders++, kind, callback };
     this.#events.splice(this.#positionOf(event), 0, event);
-    if (isWork) this.#workCount++;
+    this.#count(event, 1);
     this.#pump();
     return { cancel: () => this.#cancel(event) };
   }
@@ -93,7 +99,12 @@ export class SimClock implements Clock {
     const at = this.#positionOf(event);
     if (this.#events[at] !== event) return;
     this.#events.splice(at, 1);
-    if (event.isWork) this.#workCount--;
+    this.#count(event, -1);
+  }
+
+  #count({ kind }: Event, change: 1 | -1): void {
+    if (kind === 'work') this.#workCount += change;
+    else if (kind === 'chore') this.#choreCount += change;
   }
 
   /** Where the event is, or belongs. */
@@ -111,7 +122,7 @@ export class SimClock implements Clock {
   #pump(): void {
     if (this.#scheduled || this.#events.length === 0) return;
     const idle = this.#autoAdvance && this.#idleTimers < IDLE_TIMERS_MAX;
-    if (this.#workCount === 0 && !idle) return;
+    if (this.#workCount + this.#choreCount === 0 && !idle) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
@@ -126,8 +137,9 @@ export class SimClock implements Clock {
   #step(): void {
     const event = this.#events.pop();
     if (event === undefined) return;
-    if (event.isWork) this.#workCount--;
-    this.#idleTimers = this.#workCount === 0 && !event.isWork ? this.#idleTimers + 1 : 0;
+    this.#count(event, -1);
+    if (event.kind === 'work' || this.#workCount > 0) this.#idleTimers = 0;
+    else if (event.kind === 'timer') this.#idleTimers++;
     this.#nowMs = Math.max(this.#nowMs, event.dueMs);
     event.callback();
   }

@@ -5,12 +5,16 @@ import { MpoolError } from '../base/errors.ts';
 import { below } from '../base/prng.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Device, Done, Durability } from '../device/device.ts';
+import type { DeviceMapping } from '../device/device-mapping.ts';
 import { ioError } from '../device/io-error.ts';
 import type { FaultEffect, OperationInfo } from './faults.ts';
+import { FaultyDisk } from './faulty-disk.ts';
 import type { Action, Operations } from './operations.ts';
 import type { SimBuffers } from './sim-buffers.ts';
-import { pieceCountOf } from './sim-disk.ts';
 import type { Change, SimDisk } from './sim-disk.ts';
+import { SimMapping } from './sim-mapping.ts';
+import type { SimMemory } from './sim-memory.ts';
+import type { SimPageCache } from './sim-page-cache.ts';
 
 /** What a device shares with its host. */
 export interface DeviceContext {
@@ -21,6 +25,10 @@ export interface DeviceContext {
   discardLeaves: 'zeros' | 'anything';
   /** The store did something that no correct one does. */
   violation(message: string): void;
+  memory: SimMemory;
+  /** view() uses all pages at once. */
+  viewsTouch: boolean;
+  cacheOf(disk: SimDisk, path: string): SimPageCache;
 }
 
 export interface SimDeviceOptions {
@@ -32,7 +40,7 @@ export interface SimDeviceOptions {
   onClose: () => void;
 }
 
-const { EBADF, EINVAL, EIO, ENODEV } = constants.errno;
+const { EBADF, EINVAL, ENODEV } = constants.errno;
 const GARBAGE = 0xdd;
 
 /**
@@ -48,9 +56,12 @@ export class SimDevice implements Device {
   readonly sectorBytes: number;
   readonly optimalWriteBytes = 65_536;
   readonly #disk: SimDisk;
+  readonly #medium: FaultyDisk;
+  readonly #cache: SimPageCache;
   readonly #context: DeviceContext;
   readonly #onClose: () => void;
   #sizeBytes: number;
+  #mappingCount = 0;
   #inFlight = 0;
   #closing: Promise<void> | undefined;
   #whenIdle: (() => void) | undefined;
@@ -61,6 +72,10 @@ export class SimDevice implements Device {
     this.sectorBytes = options.disk.sectorBytes;
     this.#disk = options.disk;
     this.#context = options.context;
+    const { operations, prng } = options.context;
+    const nextOrder = (): number => operations.nextNumber();
+    this.#medium = new FaultyDisk(options.disk, options.path, prng, nextOrder);
+    this.#cache = options.context.cacheOf(options.disk, options.path);
     this.#onClose = options.onClose;
     this.#sizeBytes = options.disk.sizeBytes;
   }
@@ -87,7 +102,7 @@ export class SimDevice implements Device {
       info,
       checksum: () => crc32c(buffer),
       begin: () => {},
-      perform: (effect) => this.#performRead(info, buffer, effect),
+      perform: (effect) => this.#medium.read(offsetBytes, buffer, effect),
       done,
     });
   }
@@ -100,7 +115,7 @@ export class SimDevice implements Device {
       info,
       checksum: () => crc32c(data),
       begin: () => this.#beginChange(change),
-      perform: (effect) => this.#performWrite(change, durability, effect),
+      perform: (effect) => this.#performChange(change, durability, effect),
       done: (error) => {
         if (!equalBytes(data, buffer)) {
           this.#context.violation(`${print(info)}: the buffer changed while it was in flight`);
@@ -122,7 +137,7 @@ export class SimDevice implements Device {
         if (effect?.kind === 'lost') return null;
         if (effect?.kind === 'error') {
           this.#disk.doom(captured);
-          return this.#failure('fsync', effect);
+          return this.#medium.failure('fsync', effect);
         }
         this.#disk.makeStable(captured);
         return null;
@@ -140,7 +155,7 @@ export class SimDevice implements Device {
       info,
       checksum: () => 0,
       begin: () => this.#beginChange(change),
-      perform: (effect) => this.#performWrite(change, 'volatile', effect),
+      perform: (effect) => this.#performChange(change, 'volatile', effect),
       done,
     });
   }
@@ -152,12 +167,39 @@ export class SimDevice implements Device {
     return this.#sizeBytes;
   }
 
+  map(): Promise<DeviceMapping> {
+    const lengthBytes = this.#sizeBytes;
+    const info = this.#info('map', 0, lengthBytes);
+    return new Promise((resolve, reject) => {
+      this.#start(undefined, {
+        info,
+        checksum: () => 0,
+        begin: () => {},
+        perform: (effect) => {
+          if (this.#disk.gone) return ioError(-ENODEV, 'mmap', this.path);
+          return effect?.kind === 'error' ? this.#medium.failure('mmap', effect) : null;
+        },
+        done: (error) => (error === null ? resolve(this.#map(lengthBytes)) : reject(error)),
+      });
+    });
+  }
+
   close(): Promise<void> {
+    if (this.#mappingCount > 0) {
+      this.#context.violation(`${this.path}: closed before its mappings are`);
+    }
     this.#closing ??= new Promise<void>((resolve) => {
       if (this.#inFlight === 0) resolve();
       else this.#whenIdle = resolve;
     }).then(() => this.#onClose());
     return this.#closing;
+  }
+
+  #map(lengthBytes: number): DeviceMapping {
+    const cache = this.#cache;
+    const onClose = (): void => void this.#mappingCount--;
+    this.#mappingCount++;
+    return new SimMapping({ path: this.path, lengthBytes, cache, context: this.#context, onClose });
   }
 
   #info(op: OperationInfo['op'], offsetBytes: number, lengthBytes: number): OperationInfo {
@@ -201,10 +243,11 @@ export class SimDevice implements Device {
   #refusal(info: OperationInfo, buffer: Uint8Array | undefined): MpoolError | null {
     const { op, offsetBytes, lengthBytes } = info;
     if (this.#closing !== undefined) return new MpoolError('ERR_MPOOL_CLOSED', this.path);
-    if (this.readOnly && op !== 'read') return ioError(-EBADF, op, this.path, 'opened to read');
+    if (this.readOnly && op !== 'read' && op !== 'map')
+      return ioError(-EBADF, op, this.path, 'opened to read');
     const aligned = offsetBytes % this.sectorBytes === 0 && lengthBytes % this.sectorBytes === 0;
-    if (!aligned) return ioError(-EINVAL, op, this.path, 'not whole sectors');
-    if (op !== 'flush' && (offsetBytes < 0 || lengthBytes === 0)) {
+    if (!aligned && op !== 'map') return ioError(-EINVAL, op, this.path, 'not whole sectors');
+    if (op !== 'flush' && op !== 'map' && (offsetBytes < 0 || lengthBytes === 0)) {
       return ioError(-EINVAL, op, this.path, 'an empty or negative range');
     }
     if (buffer !== undefined && !this.canUse(buffer)) {
@@ -215,91 +258,29 @@ export class SimDevice implements Device {
 
   #beginChange(change: Change): void {
     const { offsetBytes, lengthBytes } = change;
+    const what = `${this.path}: ${change.kind} at ${offsetBytes}, ${lengthBytes} bytes`;
     if (this.#disk.isBeingChanged(offsetBytes, lengthBytes)) {
-      const what = `${this.path}: ${change.kind} at ${offsetBytes}, ${lengthBytes} bytes`;
       this.#context.violation(`${what}: overlaps another write in flight`);
+    }
+    const use = this.#cache.useOf(offsetBytes, lengthBytes);
+    if (use !== undefined) {
+      const user = `a mapped ${use.what} at ${use.offsetBytes}, ${use.lengthBytes} bytes`;
+      this.#context.violation(`${what}: in use by ${user}`);
     }
     change.order = this.#context.operations.nextNumber();
     this.#disk.begin(change);
+    this.#cache.drop(offsetBytes, lengthBytes);
   }
 
-  /** Gone, or out of range: also when the disk shrank under the operation. */
-  #mediaError(op: string, offsetBytes: number, lengthBytes: number): MpoolError | null {
-    if (this.#disk.gone) return ioError(-ENODEV, op, this.path);
-    if (offsetBytes + lengthBytes <= this.#disk.sizeBytes) return null;
-    return ioError(-EIO, op, this.path, 'past the end of the device');
-  }
-
-  #performRead(
-    info: OperationInfo,
-    buffer: Uint8Array,
-    effect: FaultEffect | undefined,
-  ): MpoolError | null {
-    const { offsetBytes, lengthBytes } = info;
-    const error = this.#mediaError('read', offsetBytes, lengthBytes);
-    if (error !== null) return error;
-    if (effect?.kind === 'error') return this.#failure('read', effect);
-    if (!this.#disk.isReadable(offsetBytes, lengthBytes)) return ioError(-EIO, 'read', this.path);
-    if (effect?.kind === 'stale') this.#disk.readStale(offsetBytes, buffer);
-    else this.#disk.read(this.#placeOf(offsetBytes, lengthBytes, effect), buffer);
-    if (effect?.kind === 'flip') this.#flip(buffer, effect.bit);
-    return null;
-  }
-
-  #performWrite(
+  #performChange(
     change: Change,
     durability: Durability,
     effect: FaultEffect | undefined,
   ): MpoolError | null {
-    const { kind, offsetBytes, lengthBytes } = change;
-    const error = effect?.kind === 'error' ? this.#failure(kind, effect) : null;
-    const mediaError = this.#mediaError(kind, offsetBytes, lengthBytes);
-    this.#disk.abandon(change);
-    if (mediaError !== null) return mediaError;
-    const fails = effect?.kind === 'error' && (effect.lands ?? 'none') === 'none';
-    if (fails || effect?.kind === 'lost') return error;
-    const landing = this.#altered(change, effect);
-    landing.stable = durability === 'durable' && error === null;
-    this.#disk.land(landing, this.#context.operations.nextNumber());
-    if (effect?.kind === 'torn' && effect.acknowledged !== true) {
-      return ioError(-EIO, kind, this.path);
-    }
+    const error = this.#medium.change(change, durability, effect);
+    // What was read into the page cache meanwhile is as old as what was there before.
+    this.#cache.drop(change.offsetBytes, change.lengthBytes);
     return error;
-  }
-
-  /** The change as the fault leaves it. */
-  #altered(change: Change, effect: FaultEffect | undefined): Change {
-    const { offsetBytes, lengthBytes, data } = change;
-    if (effect?.kind === 'torn' || (effect?.kind === 'error' && effect.lands === 'some')) {
-      const count = pieceCountOf(change);
-      const landed = Array.from({ length: count }, () => below(this.#context.prng, 2) === 1);
-      // Torn means torn: at least one piece is missing.
-      landed[below(this.#context.prng, count)] = false;
-      return { ...change, landedPieces: (piece) => landed[piece]! };
-    }
-    if (effect?.kind === 'flip' && data !== undefined) {
-      const flipped = Uint8Array.from(data);
-      this.#flip(flipped, effect.bit);
-      return { ...change, data: flipped };
-    }
-    return { ...change, offsetBytes: this.#placeOf(offsetBytes, lengthBytes, effect) };
-  }
-
-  #placeOf(offsetBytes: number, lengthBytes: number, effect: FaultEffect | undefined): number {
-    if (effect?.kind !== 'misdirected') return offsetBytes;
-    if (effect.toOffsetBytes !== undefined) return effect.toOffsetBytes;
-    const places = Math.floor((this.#disk.sizeBytes - lengthBytes) / this.sectorBytes) + 1;
-    const place = below(this.#context.prng, places) * this.sectorBytes;
-    if (place !== offsetBytes || places === 1) return place;
-    return ((place / this.sectorBytes + 1) % places) * this.sectorBytes;
-  }
-
-  #flip(bytes: Uint8Array, bit = below(this.#context.prng, bytes.length * 8)): void {
-    bytes[bit >>> 3]! ^= 1 << (bit & 7);
-  }
-
-  #failure(syscall: string, effect: FaultEffect & { kind: 'error' }): MpoolError {
-    return ioError(-constants.errno[effect.errno ?? 'EIO'], syscall, this.path);
   }
 }
 

@@ -8,9 +8,11 @@ import type { Prng } from '../base/prng.ts';
 import type { Device } from '../device/device.ts';
 import type { Host, OpenDeviceOptions, PathInfo } from '../device/host.ts';
 import { ioError } from '../device/io-error.ts';
-import type { Environment } from '../pool/environment.ts';
+import { mcacheOn } from '../mcache/mcache.ts';
+import type { Environment, Mcache } from '../pool/environment.ts';
 import type { Fault, FaultEffect, FaultRule, OperationInfo, SimOperation } from './faults.ts';
 import { Operations } from './operations.ts';
+import { FaultyDisk } from './faulty-disk.ts';
 import { SimBuffers } from './sim-buffers.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDevice } from './sim-device.ts';
@@ -18,6 +20,9 @@ import type { DeviceContext } from './sim-device.ts';
 import { pieceCountOf, SimDisk } from './sim-disk.ts';
 import type { Change, SimDiskOptions } from './sim-disk.ts';
 import { noneSurvive } from './survivors.ts';
+import { touchPages } from './sim-mapping.ts';
+import { SimMemory } from './sim-memory.ts';
+import { SimPageCache } from './sim-page-cache.ts';
 import type { SurvivorPolicy, VolatileOperation } from './survivors.ts';
 import type { OperationEvent, Trace } from './trace.ts';
 
@@ -31,6 +36,11 @@ export interface SimHostOptions {
   fileSectorBytes?: 512 | 4096 | undefined;
   /** What a discarded range then holds; by default zeros, garbage or the old content, at random. */
   discardLeaves?: 'zeros' | 'anything' | undefined;
+  /**
+   * A view of mapped pages uses all of them at once: they are read, and it throws when they cannot be. By
+   * default it reads nothing before touch() or a read through the mapping does, and shows what is there.
+   */
+  viewsTouch?: boolean | undefined;
   /** Keep the trace's events, not only their hash; true by default. */
   keepTrace?: boolean | undefined;
   /** Called at each submission and each completion. Must not throw. */
@@ -72,6 +82,7 @@ export class SimHost implements Host {
   readonly clock: SimClock;
   /** For the store that runs on this host: other bits after each crash() and clone(). */
   readonly prng: Prng;
+  readonly memory = new SimMemory();
   readonly seed: number;
   readonly #options: SimHostOptions;
   readonly #origin: Origin;
@@ -79,8 +90,10 @@ export class SimHost implements Host {
   readonly #context: DeviceContext;
   readonly #buffers = new SimBuffers();
   readonly #disks = new Map<string, SimDisk>();
+  readonly #caches = new Map<SimDisk, SimPageCache>();
   readonly #claims = new Map<SimDisk, Claim>();
   readonly #fileChanges = new Set<FileChange>();
+  #mcache: Mcache | undefined;
 
   /** @param origin given by crash() and clone() */
   constructor(options: SimHostOptions = {}, origin: Origin = { boot: 0, firstNumber: 0 }) {
@@ -103,12 +116,17 @@ export class SimHost implements Host {
       prng: this.#stream(2),
       discardLeaves: options.discardLeaves ?? 'anything',
       violation: options.onViolation ?? fail,
+      memory: this.memory,
+      viewsTouch: options.viewsTouch ?? false,
+      cacheOf: (disk, path) => this.#cacheOf(disk, path),
     };
   }
 
   /** Host, clock and random numbers for the store; simulatedLibrary() makes a library of it. */
   get environment(): Environment {
-    return { host: this, clock: this.clock, prng: this.prng };
+    const { clock, prng } = this;
+    this.#mcache ??= mcacheOn({ clock, gauge: this.memory });
+    return { host: this, clock, prng, mcache: this.#mcache };
   }
 
   get trace(): Trace {
@@ -171,6 +189,15 @@ export class SimHost implements Host {
     return copy;
   }
 
+  /**
+   * A program reads bytes of a mapped device in a view of it: what is not cached comes from the disk, now.
+   * @throws what the program would die of
+   */
+  touch(path: string, offsetBytes: number, lengthBytes: number): void {
+    const cache = this.#cacheOf(this.disk(path), path);
+    touchPages(this.#context, cache, path, offsetBytes, lengthBytes);
+  }
+
   /** The first rule that matches an operation decides about it. */
   addFault(rule: FaultRule): Fault {
     return this.#operations.addFault(rule);
@@ -211,7 +238,7 @@ export class SimHost implements Host {
       wallMs: this.clock.wallMs() + 1000,
       autoAdvance: this.clock.autoAdvance,
     });
-    const image = new SimHost({ ...this.#inherited(), seed, clock }, this.#successor());
+    const image = this.#next(seed, clock);
     const survives = (subject: Change | FileChange, piece: number): boolean =>
       survivors.survives(byChange.get(subject)!, piece);
     for (const [path, disk] of this.#disks) image.#disks.set(path, disk.afterPowerCut(survives));
@@ -230,7 +257,7 @@ export class SimHost implements Host {
       autoAdvance: this.clock.autoAdvance,
     });
     const seed = options.seed ?? this.seed;
-    const copy = new SimHost({ ...this.#inherited(), seed, clock }, this.#successor());
+    const copy = this.#next(seed, clock);
     for (const [path, disk] of this.#disks) copy.#disks.set(path, disk.clone());
     return copy;
   }
@@ -293,13 +320,29 @@ export class SimHost implements Host {
     return new SeededPrng(Math.imul(this.seed, 0x9e3779b1) + this.#origin.boot * 16 + number);
   }
 
-  #successor(): Origin {
-    return { boot: this.#origin.boot + 1, firstNumber: this.#operations.nextNumber() };
+  /** One for each disk, whoever maps it. */
+  #cacheOf(disk: SimDisk, path: string): SimPageCache {
+    const existing = this.#caches.get(disk);
+    if (existing !== undefined) return existing;
+    const { prng } = this.#context;
+    const nextOrder = (): number => this.#operations.nextNumber();
+    const cache = new SimPageCache(new FaultyDisk(disk, path, prng, nextOrder));
+    this.#caches.set(disk, cache);
+    this.memory.add(cache);
+    return cache;
   }
 
-  #inherited(): SimHostOptions {
+  /** The machine after this one, still without disks. */
+  #next(seed: number, clock: SimClock): SimHost {
     const { onOperation: _, ...options } = this.#options;
-    return options;
+    const origin = {
+      boot: this.#origin.boot + 1,
+      firstNumber: this.#operations.nextNumber(),
+    };
+    const next = new SimHost({ ...options, seed, clock }, origin);
+    next.memory.machine = { ...this.memory.machine };
+    next.memory.group = this.memory.group && { ...this.memory.group };
+    return next;
   }
 
   #find(path: string): SimDisk {
@@ -374,6 +417,7 @@ export class SimHost implements Host {
     } else if (op === 'grow' && disk?.kind === 'file' && sizeBytes > disk.sizeBytes) {
       disk.resize(sizeBytes);
     } else if (op === 'remove' && disk?.kind === 'file') {
+      this.#caches.get(disk)?.drop(0, disk.sizeBytes);
       this.#disks.delete(path);
     }
   }

@@ -151,7 +151,16 @@ test('every table has columns that are told by -o help, and can be sorted by', a
   const tables = COMMANDS.filter(({ columns }) => columns.length > 0);
   assert.deepEqual(
     tables.map(({ name }) => name),
-    ['scan', 'list', 'get', 'mblock list', 'mblock props', 'mlog list', 'mdc list'],
+    [
+      'scan',
+      'list',
+      'get',
+      'mblock list',
+      'mblock props',
+      'mlog list',
+      'mdc list',
+      'mcache residency',
+    ],
   );
   for (const { name, columns } of tables) {
     const keys = columns.map(({ key }) => key);

@@ -290,7 +290,8 @@ test('a dry run leaves everything as it is, and ends as the real run', async () 
 test('every verb that changes something can be run dry, and is among the cases', () => {
   const reading = new Set(['scan', 'list', 'get', 'check', 'dump', 'doctor', 'version']);
   const isReading = (name: string): boolean =>
-    reading.has(name) || /^(completion|complete-pools|m\w+ (read|list|props))$/.test(name);
+    reading.has(name) ||
+    /^(completion|complete-pools|mcache .*|m\w+ (read|list|props))$/.test(name);
   for (const { name, options } of COMMANDS) {
     assert.equal(options.includes('dry-run'), !isReading(name), name);
     if (isReading(name)) continue;

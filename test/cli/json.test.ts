@@ -100,6 +100,9 @@ test('every verb prints a document as documented', async () => {
   // A name that is wrong is seen before anything is stored: no document.
   await nothing('mblock put oak data missing');
   await real('mblock put oak data .', '', 1);
+  await real('mcache warm oak');
+  await real(`mcache residency oak ${mblocks.join(' ')} -O -resident`);
+  await real('mcache evict oak');
   await real(`mblock delete oak ${mblocks.join(' ')}`);
   const { id } = await real('mlog alloc oak size=64k');
   await real(`mlog append oak ${String(id)}`, 'one\n');

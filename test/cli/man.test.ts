@@ -35,7 +35,7 @@ test('the pages are those that package.json installs: of the tool, its nouns and
   const names = man.map((path) => path.replace(/^man\//, ''));
   assert.deepEqual([...pages.keys()].toSorted(), names.toSorted());
   const verbs = VERBS.map(({ name }) => `mpool-${name.replace(' ', '-')}.1`);
-  const others = ['mpool.1', 'mpool-mblock.1', 'mpool-mlog.1', 'mpool-mdc.1'];
+  const others = ['mpool.1', 'mpool-mblock.1', 'mpool-mlog.1', 'mpool-mdc.1', 'mpool-mcache.1'];
   assert.deepEqual(names.toSorted(), [...verbs, ...others].toSorted());
   const list = execFileSync(process.execPath, [SCRIPT, '--list', folder, COMPILED]);
   assert.deepEqual(String(list).trim().split('\n').toSorted(), man.toSorted());

@@ -14,6 +14,7 @@ export type Watch = (
 /** @param kind what the devices say they are: logs on block devices are written without zeros ahead */
 export function watched(host: SimHost, watch: Watch, kind: Device['kind'] = 'simulated'): Host {
   return {
+    memory: host.memory,
     openDevice: async (path: string, options: OpenDeviceOptions) =>
       watchedDevice(await host.openDevice(path, options), watch, kind),
     createFile: (path, sizeBytes) => host.createFile(path, sizeBytes),

@@ -109,6 +109,9 @@ test('a device of an overlay keeps the contract: claims, ends, read-only, closed
   await assert.rejects(writeAsync(device, 64 * KIB, sector, 'durable'), { code: 'ERR_MPOOL_IO' });
   await discardAsync(device, 0, 64 * KIB);
   device.release(sector);
+  // The page cache would show what is below, not what was written.
+  await assert.rejects(device.map(), { code: 'ERR_MPOOL_PERMISSION' });
+  assert.equal(overlay.memory, host.memory);
   await device.close();
   await assert.rejects(flushAsync(device), { code: 'ERR_MPOOL_CLOSED' });
   const reader = await overlay.openDevice('/dev/a', { access: 'read' });

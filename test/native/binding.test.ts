@@ -16,14 +16,29 @@ const NAMES = {
   crc32cPages: true,
   directLimits: true,
   lock: true,
+  mapAttach: true,
+  mapBits: true,
+  mapClose: true,
+  mapInfo: true,
+  mapOpen: true,
+  mapStitch: true,
+  mapView: true,
+  mapWork: true,
   offload: true,
   ringClose: true,
   ringEnter: true,
   ringMemory: true,
   ringOpen: true,
   setDirect: true,
+  shareAttach: true,
+  shareClose: true,
+  shareClosing: true,
+  shareCount: true,
+  shareDetach: true,
+  shareOpen: true,
   slabMap: true,
   slabUnmap: true,
+  windowDetach: true,
 } satisfies Record<keyof Binding, true>;
 
 const { EINVAL, ENOENT, EBADF } = constants.errno;
@@ -50,6 +65,8 @@ test('wrong handles and arguments give a negative errno, never a crash', () => {
   const nothing = binding as unknown as Record<string, () => unknown>;
   for (const name of Object.keys(NAMES)) {
     if (name === 'crc32c') assert.throws(() => nothing[name]!(), TypeError);
+    // Takes nothing.
+    else if (name === 'shareOpen') assert.equal(binding.shareClose(binding.shareOpen(), 1), 0);
     else assert.equal(nothing[name]!(), -EINVAL, name);
   }
 });

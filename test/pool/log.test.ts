@@ -227,7 +227,7 @@ test('a failed write or flush is for ever: nothing more is written, the first ca
     await assert.rejects(log.sync(), { code: 'ERR_MPOOL_FAILED' });
     assert.throws(() => log.append(Buffer.from('no')), { code: 'ERR_MPOOL_FAILED' });
     await assert.rejects(log.erase(0, host.prng), { code: 'ERR_MPOOL_FAILED' });
-    await log.close();
+    await assert.rejects(log.close(), { code: 'ERR_MPOOL_FAILED' });
     assert.equal(host.operationCount, before, 'nothing is written after it');
     assert.equal(told, 1, 'the owner is told once');
     assert.equal((first.cause as Error).message, log.failure!.message);
@@ -255,7 +255,9 @@ test('after a failure close() waits for the writes still under way', async () =>
   await host.clock.advance(10);
   assert.ok(log.failure !== null && late.hits > 0, 'it failed, and others are under way');
   let closed = false;
-  const closing = log.close().then(() => (closed = true));
+  const closing = assert
+    .rejects(log.close(), { code: 'ERR_MPOOL_FAILED' })
+    .then(() => (closed = true));
   await host.clock.advance(10);
   assert.equal(closed, false);
   late.release();

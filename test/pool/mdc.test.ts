@@ -231,7 +231,7 @@ test('after the deciding write failed nothing is acknowledged that the next acti
       await refuses(() => root.append('lost?', { sync: true }), 'ERR_MPOOL_FAILED');
       await refuses(() => root.startCompaction(), 'ERR_MPOOL_FAILED');
       await refuses(() => root.compact(['x']), 'ERR_MPOOL_FAILED');
-      await root.close();
+      await refuses(() => root.close(), 'ERR_MPOOL_FAILED');
       const again = await setup.pool.mdcs.root();
       const found = await texts(again.records());
       assert.deepEqual(found, [lands === 'all' || nth === 2 ? 'new' : 'old']);

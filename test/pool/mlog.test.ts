@@ -473,10 +473,28 @@ test('after a failed write a log says so for ever, and reading goes on', async (
   });
   assert.equal(String(Buffer.from((await log.reader().next())!)), 'kept');
   assert.equal((await pool.info()).health, 'optimal', 'the pool itself is well');
+  await refuses(() => log.close(), 'ERR_MPOOL_FAILED');
   await log.close();
   const again = await pool.mlogs.open(log.id);
   assert.deepEqual(await texts(again.records()), ['kept']);
   await again.append('goes on', { sync: true });
+  await again.close();
+  await closeClean(setup);
+});
+
+// Found by pools living through crashes and faults: close() said that all was well, and what was appended
+// after opening again came behind a hole.
+test('an async append whose write fails later is told at the latest by close()', async () => {
+  const setup = await freshPool();
+  const { host, pool } = setup;
+  const log = await newLog(pool);
+  await log.append('kept', { sync: true });
+  host.addFault({ op: 'write', effect: { kind: 'error', errno: 'EIO' } });
+  await log.append(pattern(300_000));
+  await turns(50);
+  await refuses(() => log.close(), 'ERR_MPOOL_FAILED');
+  const again = await pool.mlogs.open(log.id);
+  assert.deepEqual(await texts(again.records()), ['kept']);
   await again.close();
   await closeClean(setup);
 });

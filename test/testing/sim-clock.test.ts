@@ -89,6 +89,30 @@ test('a periodic timer stands still after a while, and goes on with work', async
   assert.ok(ticks >= before + 5);
 });
 
+test('timers that lead only to chores stand still as well', async () => {
+  const clock = new SimClock();
+  let rounds = 0;
+  const round = (): void => {
+    rounds++;
+    clock.schedule(1, () => clock.after(1000, round), 'chore');
+  };
+  round();
+  let before = -1;
+  while (rounds !== before) {
+    before = rounds;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.ok(rounds > 100 && rounds < 100_000);
+  await clock.advance(5500);
+  assert.ok(rounds >= before + 5);
+});
+
+test('a timer may be told to keep the simulation going', async () => {
+  const clock = new SimClock({ autoAdvance: false });
+  await new Promise<void>((resolve) => void clock.after(1000, resolve, true));
+  assert.equal(clock.monotonicMs(), 1000);
+});
+
 test('the wall clock may jump; monotonic time does not', () => {
   const clock = new SimClock({ wallMs: 1_000_000 });
   clock.jumpWall(-999_000);

@@ -15,20 +15,26 @@ function at(ratio) {
   return LABEL + Math.min(1, Math.max(0, place)) * (WIDTH - LABEL - RIGHT);
 }
 
+const ABOUT_SPEED = {
+  title: 'Speed relative to the peer (1× is as fast; logarithmic)',
+  legend: 'Red: the target. Thin line: least to most. Orange: short of the target.',
+};
+
 /** @returns the SVG of what one run of the benchmarks found */
-export function drawChart(result) {
+export function drawChart(result, { title, legend } = ABOUT_SPEED) {
   const { machine, date, runs } = result;
   const rows = result.rows.filter((row) => row.ratio !== undefined && row.target !== undefined);
   const height = TOP + rows.length * ROW + 44;
   const bottom = TOP + rows.length * ROW;
-  const about = `${machine.cores} cores, Linux ${machine.kernel}, Node.js ${machine.node}, ${machine.fio}, medians of ${runs}, ${date.slice(0, 10)}`;
+  const fio = machine.fio === null ? '' : `, ${machine.fio}`;
+  const about = `${machine.cores} cores, Linux ${machine.kernel}, Node.js ${machine.node}${fio}, medians of ${runs}, ${date.slice(0, 10)}`;
   const ticks = TICKS.map((tick) => {
     const x = at(tick).toFixed(1);
     const kind = tick === 1 ? 'one' : 'grid';
     return `<line class="${kind}" x1="${x}" x2="${x}" y1="${TOP - 6}" y2="${bottom + 4}"/>
 <text class="small" x="${x}" y="${bottom + 20}" text-anchor="middle">${tick}×</text>`;
   });
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="Speed of mpool relative to its peers">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="${escape(title)}">
 <style>
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .title { font-size: 16px; font-weight: 600; }
@@ -48,8 +54,8 @@ export function drawChart(result) {
     .target { stroke: #ff7b72; }
   }
 </style>
-<text class="title" x="12" y="24">Speed relative to the peer (1× is as fast; logarithmic)</text>
-<text class="small" x="12" y="44">${escape(about)}. Red: the target. Thin line: least to most. Orange: short of the target.</text>
+<text class="title" x="12" y="24">${escape(title)}</text>
+<text class="small" x="12" y="44">${escape(about)}. ${escape(legend)}</text>
 ${ticks.join('\n')}
 ${rows.map(drawRow).join('\n')}
 </svg>

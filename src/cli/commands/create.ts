@@ -119,15 +119,11 @@ export const create = command({
         return describeDevice(each, path ?? each.path);
       }),
     );
-    await tell(
-      call,
-      context,
-      'create',
-      { pool: poolJson(info) },
-      {
-        done: `mpool ${name} created`,
-        would: `create mpool ${name}: ${media.join('; ')}`,
-      },
-    );
+    const content = { pool: poolJson(info) };
+    const deed = {
+      done: `mpool ${name} created`,
+      would: `create mpool ${name}: ${media.join('; ')}`,
+    };
+    await tell(call, context, 'create', content, deed);
   },
 });

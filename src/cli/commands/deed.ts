@@ -1,11 +1,13 @@
 /** How verbs tell what they did, or in a dry run would do. */
+import { assert } from '../../base/assert.ts';
 import type { Call, Context } from '../command.ts';
 import { jsonDocument } from '../json.ts';
 
 /** What was done, or in a dry run would be: `done` 'mpool mp1 created', `would` 'create mpool mp1'. */
 export interface Deed {
   readonly done: string;
-  readonly would: string;
+  /** Of verbs that have dry runs. */
+  readonly would?: string;
 }
 
 /**
@@ -19,8 +21,10 @@ export async function tell(
   content: object,
   deed: Deed,
 ): Promise<void> {
-  if (call.options.has('dry-run')) await tellPlan(call, context, verb, [deed.would]);
-  else if (call.options.has('json')) await context.out.write(jsonDocument(verb, content));
+  if (call.options.has('dry-run')) {
+    assert(deed.would !== undefined, `${verb} says what it would do`);
+    await tellPlan(call, context, verb, [deed.would]);
+  } else if (call.options.has('json')) await context.out.write(jsonDocument(verb, content));
   else if (call.verbosity > 0) await context.out.write(`${deed.done}\n`);
 }
 

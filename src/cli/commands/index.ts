@@ -9,6 +9,7 @@ import { add, destroy, grow, rename, set } from './manage.ts';
 import { mblockDelete, mblockList, mblockProps } from './mblock.ts';
 import { mblockPut } from './mblock-put.ts';
 import { mblockRead } from './mblock-read.ts';
+import { mcacheEvict, mcacheResidency, mcacheWarm } from './mcache.ts';
 import { mdcAlloc, mdcAppend, mdcCompact, mdcDelete, mdcList, mdcRead } from './mdc.ts';
 import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
 import { scan } from './scan.ts';
@@ -19,5 +20,6 @@ export const COMMANDS: readonly Command[] = [
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
   [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
+  [mcacheWarm, mcacheResidency, mcacheEvict],
   [doctor, completionOf(() => COMMANDS), version, completePools],
 ].flat();

@@ -30,16 +30,12 @@ export const destroy = command({
     const store = await context.store();
     const force = call.options.has('force');
     await store.destroy(target, { searchPlaces: context.places, force });
-    await tell(
-      call,
-      context,
-      'destroy',
-      { pool: target },
-      {
-        done: `mpool ${target} destroyed`,
-        would: `destroy mpool ${target}`,
-      },
-    );
+    const content = { pool: target };
+    const deed = {
+      done: `mpool ${target} destroyed`,
+      would: `destroy mpool ${target}`,
+    };
+    await tell(call, context, 'destroy', content, deed);
   },
 });
 
@@ -62,16 +58,12 @@ export const set = command({
       await pool.setParameters(changes);
       return [pool.name, old, await pool.parameters()] as const;
     });
-    await tell(
-      call,
-      context,
-      'set',
-      { pool: name, parameters },
-      {
-        done: `parameters set for mpool ${name}`,
-        would: `set for mpool ${name}: ${describeChanges(call.values, before, parameters)}`,
-      },
-    );
+    const content = { pool: name, parameters };
+    const deed = {
+      done: `parameters set for mpool ${name}`,
+      would: `set for mpool ${name}: ${describeChanges(call.values, before, parameters)}`,
+    };
+    await tell(call, context, 'set', content, deed);
   },
 });
 
@@ -86,16 +78,12 @@ export const rename = command({
     const [target = '', newName = ''] = call.words;
     const store = await context.store();
     await store.rename(target, newName, { searchPlaces: context.places });
-    await tell(
-      call,
-      context,
-      'rename',
-      { from: target, to: newName },
-      {
-        done: `renamed mpool from '${target}' to '${newName}'`,
-        would: `rename mpool '${target}' to '${newName}'`,
-      },
-    );
+    const content = { from: target, to: newName };
+    const deed = {
+      done: `renamed mpool from '${target}' to '${newName}'`,
+      would: `rename mpool '${target}' to '${newName}'`,
+    };
+    await tell(call, context, 'rename', content, deed);
   },
 });
 
@@ -123,16 +111,12 @@ export const add = command({
       return pool.info();
     });
     const staging = info.devices.find(({ mediaClass }) => mediaClass === 'staging')!;
-    await tell(
-      call,
-      context,
-      'add',
-      { pool: poolJson(info) },
-      {
-        done: `added ${stgdev} to mpool ${info.name}`,
-        would: `add to mpool ${info.name}: ${await describeDevice(staging, stgdev)}`,
-      },
-    );
+    const content = { pool: poolJson(info) };
+    const deed = {
+      done: `added ${stgdev} to mpool ${info.name}`,
+      would: `add to mpool ${info.name}: ${await describeDevice(staging, stgdev)}`,
+    };
+    await tell(call, context, 'add', content, deed);
   },
 });
 

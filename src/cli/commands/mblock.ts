@@ -84,15 +84,11 @@ export const mblockDelete = command({
     const ids = texts.map(readMblockId);
     await withPool(context, target, {}, (pool) => pool.mblocks.delete(ids));
     const what = count(ids.length, 'mblock');
-    await tell(
-      call,
-      context,
-      'mblock delete',
-      { deleted: ids },
-      {
-        done: `${what} deleted`,
-        would: `delete ${what}`,
-      },
-    );
+    const content = { deleted: ids };
+    const deed = {
+      done: `${what} deleted`,
+      would: `delete ${what}`,
+    };
+    await tell(call, context, 'mblock delete', content, deed);
   },
 });

@@ -120,16 +120,12 @@ export const mdcCompact = command({
         const records = given ?? (await collect(mdc.records(), context));
         await mdc.compact(records);
         const what = count(records.length, 'record');
-        await tell(
-          call,
-          context,
-          'mdc compact',
-          { written: records.length },
-          {
-            done: `${what} written`,
-            would: `write ${what} in place of ${before}`,
-          },
-        );
+        const content = { written: records.length };
+        const deed = {
+          done: `${what} written`,
+          would: `write ${what} in place of ${before}`,
+        };
+        await tell(call, context, 'mdc compact', content, deed);
       });
     });
   },
@@ -160,16 +156,12 @@ export const mdcDelete = command({
     await withPool(context, target, {}, async (pool) => {
       await pool.mdcs.delete(id === 'root' ? (await pool.info()).rootMdc : id);
     });
-    await tell(
-      call,
-      context,
-      'mdc delete',
-      { deleted: [text] },
-      {
-        done: `mdc ${text} deleted`,
-        would: `delete mdc ${text}`,
-      },
-    );
+    const content = { deleted: [text] };
+    const deed = {
+      done: `mdc ${text} deleted`,
+      would: `delete mdc ${text}`,
+    };
+    await tell(call, context, 'mdc delete', content, deed);
   },
 });
 

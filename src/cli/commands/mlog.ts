@@ -128,16 +128,12 @@ export const mlogDelete = command({
     const ids = texts.map(readMlogId);
     await withPool(context, target, {}, (pool) => pool.mlogs.delete(ids));
     const what = count(ids.length, 'mlog');
-    await tell(
-      call,
-      context,
-      'mlog delete',
-      { deleted: ids },
-      {
-        done: `${what} deleted`,
-        would: `delete ${what}`,
-      },
-    );
+    const content = { deleted: ids };
+    const deed = {
+      done: `${what} deleted`,
+      would: `delete ${what}`,
+    };
+    await tell(call, context, 'mlog delete', content, deed);
   },
 });
 

@@ -1,6 +1,14 @@
 /** The columns of the lists of mblocks, mlogs and MDCs. */
+import { PAGE_BYTES } from '../../base/units.ts';
 import { printObjectId } from '../../format/object-id.ts';
-import type { MblockProperties, MdcProperties, MediaClass, MlogId } from '../../pool/api.ts';
+import type {
+  MblockId,
+  MblockProperties,
+  MdcProperties,
+  MediaClass,
+  MlogId,
+} from '../../pool/api.ts';
+import { formatPercent } from '../sizes.ts';
 import { column, reportColumns, sizeColumn } from '../report-columns.ts';
 import { printMdcId } from './ids.ts';
 
@@ -60,6 +68,36 @@ export const MDC_COLUMNS = reportColumns<MdcProperties>({
     sizeColumn('alloc', 'ALLOC', 'what both logs take', ({ allocatedBytes }) => allocatedBytes),
     column('root', 'ROOT', 'yes for the one that the pool has of itself', ({ root }) =>
       root ? 'yes' : 'no',
+    ),
+  ],
+});
+
+export interface ResidencyRow {
+  /** Undefined of the sum of all. */
+  id: MblockId | undefined;
+  virtualPages: number;
+  residentPages: number;
+}
+
+export const RESIDENCY_COLUMNS = reportColumns<ResidencyRow>({
+  always: [
+    {
+      ...column('id', 'MBLOCK', 'id of the mblock', ({ id }: ResidencyRow) => id),
+      cell: ({ id }) => (id === undefined ? 'total' : printObjectId(id)),
+    },
+    sizeColumn('size', 'SIZE', 'what it maps', (row) => row.virtualPages * PAGE_BYTES),
+    sizeColumn(
+      'resident',
+      'RESIDENT',
+      'what of it is in the page cache',
+      (row) => row.residentPages * PAGE_BYTES,
+    ),
+    column(
+      'part',
+      '>PART',
+      'the resident part',
+      ({ residentPages, virtualPages }) => (virtualPages === 0 ? 0 : residentPages / virtualPages),
+      (part) => formatPercent(part, 1),
     ),
   ],
 });

@@ -71,16 +71,12 @@ export async function appendRecords(
   }
   await log.sync();
   const what = count(appended, 'record');
-  await tell(
-    call,
-    context,
-    verb,
-    { appended },
-    {
-      done: `${what} appended`,
-      would: `append ${what}`,
-    },
-  );
+  const content = { appended };
+  const deed = {
+    done: `${what} appended`,
+    would: `append ${what}`,
+  };
+  await tell(call, context, verb, content, deed);
 }
 
 /** Prints records as lines, with --raw without newlines, with --json as text or base64. */
