@@ -10,6 +10,8 @@ import { delimiter } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import { systemPrng } from './base/prng.ts';
 import { pageBuffers } from './device/page-buffers.ts';
+import { OverlayHost } from './device/overlay-host.ts';
+import { refuseCreate } from './device/refuse-create.ts';
 import { announceRecall, listenForRecalls } from './device/share-recall.ts';
 import { attachMapping } from './device/system-mapping.ts';
 import * as threadShare from './device/thread-share.ts';
@@ -17,7 +19,7 @@ import { SystemHost } from './device/system-host.ts';
 import { attachMap as attachMapOn } from './mcache/attached-map.ts';
 import { mcacheOn } from './mcache/mcache.ts';
 import type { MblockMap, SharedMap } from './pool/api.ts';
-import { libraryOn } from './pool/library.ts';
+import { type Library, libraryOn } from './pool/library.ts';
 
 export { errorTable, isMpoolError, MpoolError } from './base/errors.ts';
 export type { ErrorCode } from './base/errors.ts';
@@ -35,13 +37,27 @@ const mcache = mcacheOn({
   shares: { ...threadShare, announceRecall },
 });
 
-const library = libraryOn({ host, clock: systemClock, prng: systemPrng, mcache }, () => {
+const machine = { host, clock: systemClock, prng: systemPrng, mcache };
+const library = libraryOn(machine, placesOfEnvironment);
+
+function placesOfEnvironment(): readonly string[] {
   const named = process.env['MPOOL_PATH'];
   return named ? named.split(delimiter).filter((place) => place !== '') : ['.'];
-});
+}
 
 /** See `Library` for what each does and throws. */
 export const { create, open, scan, destroy, rename, check, dump, reaper } = library;
+
+/**
+ * The library for a dry run: what it does is done to media that are claimed and read as they are, but
+ * written only in memory, and forgotten with it. So it refuses what `create` and the others would
+ * refuse, and tells what would come of the rest; what only a write can tell (a device that fails, a
+ * file system that takes no file of that size), it does not see. It makes no maps: ERR_MPOOL_PERMISSION.
+ */
+export function dryRun(): Library {
+  const overlay = new OverlayHost(host, refuseCreate);
+  return libraryOn({ ...machine, host: overlay }, placesOfEnvironment);
+}
 
 /**
  * Memory that mblock reads and writes of whole pages use without a copy. Its content is unspecified.

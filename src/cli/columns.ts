@@ -1,17 +1,8 @@
 /** Tables as LVM prints them: no boxes, columns two spaces apart, one heading line. */
 export interface Column {
-  heading: string;
+  readonly heading: string;
   /** 'right' for numbers; the last left column is not padded. */
-  align: 'left' | 'right';
-}
-
-/** @param columns 'NAME' is aligned left, '>NAME' right */
-export function makeColumns(...columns: string[]): Column[] {
-  return columns.map((text) =>
-    text.startsWith('>')
-      ? { heading: text.slice(1), align: 'right' }
-      : { heading: text, align: 'left' },
-  );
+  readonly align: 'left' | 'right';
 }
 
 /** @returns lines with their newlines; no rows and no headings give the empty string */

@@ -1,28 +1,51 @@
 /** What a verb is: a row of data for the grammar and the help, and a function that does it. */
+import type { ColumnChoice } from './column-choice.ts';
 import type { Output } from './output.ts';
+import type { ColumnInfo } from './report-columns.ts';
 import type { Store } from './store.ts';
-import type { Kind } from './values.ts';
+import type { Candidates, Kind } from './values.ts';
+
+interface Option {
+  readonly short: string | undefined;
+  readonly meaning: string;
+  /** What stands for the value of an option that takes one. */
+  readonly value?: string;
+}
 
 /** Options that a verb may allow beside -h, -v, -V and --json, which every verb has. */
 export const OPTIONS = {
   data: { short: undefined, meaning: 'verify every page of data too' },
   discard: { short: 'D', meaning: 'discard the whole device first' },
+  'dry-run': { short: 'n', meaning: 'write nothing: check, and say what would be done' },
   force: { short: 'f', meaning: 'go on where it would be refused' },
   help: { short: 'h', meaning: 'show this help; with -v more of it' },
   json: { short: undefined, meaning: 'write one JSON document' },
   noheadings: { short: 'H', meaning: 'leave out the line of headings' },
   noresolve: { short: 'N', meaning: 'show numbers instead of names of users and groups' },
   nosuffix: { short: 'p', meaning: 'show sizes as plain numbers of bytes' },
+  output: {
+    short: 'o',
+    value: 'COLUMNS',
+    meaning: 'columns to show, separated by commas; +… adds to the usual ones; help lists them',
+  },
   raw: { short: undefined, meaning: 'bytes as they are, not lines' },
+  sort: {
+    short: 'O',
+    value: 'COLUMNS',
+    meaning: 'columns to sort by, separated by commas; -… for falling',
+  },
   spare: { short: 's', meaning: 'may use the spare part of the media class' },
   sync: { short: undefined, meaning: 'make each record durable before the next' },
   verbose: { short: 'v', meaning: 'say more; twice for still more' },
   version: { short: 'V', meaning: 'show the version' },
   yaml: { short: 'Y', meaning: 'write YAML; with -v and -vv more of it' },
-} as const satisfies Record<string, { short: string | undefined; meaning: string }>;
+} as const satisfies Record<string, Option>;
 
 export type OptionName = keyof typeof OPTIONS;
+/** What is known of an option, whichever it is. */
+export const optionOf = (name: OptionName): Option => OPTIONS[name];
 export const COMMON_OPTIONS: readonly OptionName[] = ['help', 'json', 'verbose', 'version'];
+const TABLE_OPTIONS: readonly OptionName[] = ['noheadings', 'output', 'sort'];
 
 export interface Positional {
   /** As the help shows it: 'POOL'. */
@@ -30,6 +53,7 @@ export interface Positional {
   readonly meaning: string;
   /** 'one' by default. Only the last one can be something else. */
   readonly count?: 'one' | 'optional' | 'any' | 'some';
+  readonly candidates?: Candidates;
 }
 
 export interface Parameter<T = unknown> {
@@ -53,6 +77,8 @@ export interface Call<P extends Parameters = Parameters> {
   readonly options: ReadonlySet<OptionName>;
   /** How often -v was given. */
   readonly verbosity: number;
+  /** What -o and --sort say; of verbs that print a table. */
+  readonly columns: ColumnChoice | undefined;
 }
 
 /** The world around a call; tests hand in their own. */
@@ -66,8 +92,11 @@ export interface Context {
   readonly places: readonly string[];
   /** Aborted by the first Ctrl-C. */
   readonly signal: AbortSignal;
-  /** Loaded when first needed: help must not wait for it, nor fail with it. */
-  store(): Promise<Store>;
+  /**
+   * Loaded when first needed: help must not wait for it, nor fail with it. In a dry run it is one that
+   * writes nothing, whatever it is told to do.
+   */
+  store(options?: { dryRun: boolean }): Promise<Store>;
   /** Where a progress bar goes; undefined when standard error is no terminal. */
   readonly progress: { write(text: string): void; columns: number } | undefined;
 }
@@ -80,9 +109,15 @@ export interface Command {
   readonly positionals: readonly Positional[];
   readonly parameters: Parameters;
   readonly options: readonly OptionName[];
+  /** Of the table that it prints: it then has -o, --sort and -H, too. */
+  readonly columns: readonly ColumnInfo[];
   /** Paragraphs for -hv. */
   readonly details: readonly string[];
   readonly examples: readonly string[];
+  /** Not for people: in no help, and never meant by a shortened name. */
+  readonly hidden: boolean;
+  /** About the tool itself, not about pools. */
+  readonly aboutTool: boolean;
   /** @returns the exit status, 0 when none */
   run(call: Call, context: Context): Promise<number | void>;
 }
@@ -94,16 +129,22 @@ export function command<const P extends Parameters>(spec: {
   positionals?: readonly Positional[];
   parameters?: P;
   options?: readonly OptionName[];
+  columns?: readonly ColumnInfo[];
   details?: readonly string[];
   examples: readonly string[];
+  hidden?: boolean;
+  aboutTool?: boolean;
   run(call: Call<P>, context: Context): Promise<number | void>;
 }): Command {
   return {
     ...spec,
     positionals: spec.positionals ?? [],
     parameters: spec.parameters ?? {},
-    options: spec.options ?? [],
+    columns: spec.columns ?? [],
+    options: [...(spec.options ?? []), ...(spec.columns === undefined ? [] : TABLE_OPTIONS)],
     details: spec.details ?? [],
+    hidden: spec.hidden ?? false,
+    aboutTool: spec.aboutTool ?? false,
     // The grammar fills `values` from these very parameters.
     run: (call, context) => spec.run(call as Call<P>, context),
   };

@@ -2,10 +2,11 @@
  * The original's grammar: `mpool VERB [options] ARG… [param=value…]`. Verbs and long options may be
  * shortened while they are unique; options and words mix; after `--` everything is a word.
  */
-import { parseArgs } from 'node:util';
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { chooseColumns } from './column-choice.ts';
 import {
   COMMON_OPTIONS,
-  OPTIONS,
+  optionOf,
   type Call,
   type Command,
   type OptionName,
@@ -25,7 +26,8 @@ export function parseGlobal(argv: readonly string[]): {
   const verbIndex = argv.findIndex((word) => !word.startsWith('-') || word === '-');
   const end = verbIndex === -1 ? argv.length : verbIndex;
   const { options } = tokenize(argv.slice(0, end), GLOBAL_OPTIONS);
-  return { options: options as GlobalOption[], rest: argv.slice(end) };
+  const names = options.map(({ name }) => name as GlobalOption);
+  return { options: names, rest: argv.slice(end) };
 }
 
 /**
@@ -38,7 +40,10 @@ export function findCommand(
   commands: readonly Command[],
 ): { command: Command; rest: readonly string[] } | { noun: string; rest: readonly string[] } {
   const [first = '', second] = words;
-  const names = [...new Set(commands.map((each) => each.name.split(' ')[0]!))];
+  const hidden = commands.find((each) => each.hidden && each.name === first);
+  if (hidden) return { command: hidden, rest: words.slice(1) };
+  const open = commands.filter((each) => !each.hidden);
+  const names = [...new Set(open.map((each) => each.name.split(' ')[0]!))];
   const name = resolve(first, names, 'command');
   const plain = commands.find((each) => each.name === name);
   if (plain) return { command: plain, rest: words.slice(1) };
@@ -63,18 +68,32 @@ function resolve(word: string, names: readonly string[], what: string): string {
 
 /**
  * Reads what follows the verb.
- * @throws UsageError for whatever does not fit; unless -h or -V is among the options
+ * @throws UsageError for whatever does not fit; unless -h, -V or -o help is among the options
  */
 export function parseCall(command: Command, argv: readonly string[]): Call {
   const allowed = [...COMMON_OPTIONS, ...command.options];
   const { options, words, verbatim } = tokenize(argv, allowed);
+  const names = options.map(({ name }) => name);
+  const valuesOf = (wanted: OptionName): string[] =>
+    options.flatMap(({ name, value }) => (name === wanted ? [value!] : []));
   const call = {
     words: [] as string[],
     values: {} as Record<string, unknown>,
-    options: new Set(options),
-    verbosity: options.filter((option) => option === 'verbose').length,
+    options: new Set(names),
+    verbosity: names.filter((name) => name === 'verbose').length,
   };
-  if (call.options.has('help') || call.options.has('version')) return call;
+  if (call.options.has('help') || call.options.has('version')) {
+    return { ...call, columns: undefined };
+  }
+  const columns =
+    command.columns.length === 0
+      ? undefined
+      : chooseColumns(command.columns, {
+          output: valuesOf('output'),
+          sort: valuesOf('sort'),
+          verbose: call.verbosity > 0,
+        });
+  if (columns?.help) return { ...call, columns };
   for (const word of words) {
     const match = /^([A-Za-z_][\w-]*)=(.*)$/s.exec(word);
     if (match) readParameter(command, word, match[1]!, match[2]!, call.values);
@@ -87,7 +106,7 @@ export function parseCall(command: Command, argv: readonly string[]): Call {
       throw new UsageError(`'${name}' must be specified at least once, use -h for help`);
     }
   }
-  return call;
+  return { ...call, columns };
 }
 
 function readParameter(
@@ -132,50 +151,80 @@ function checkCount(command: Command, words: readonly string[]): void {
   }
 }
 
+interface GivenOption {
+  name: OptionName;
+  /** Of an option that takes one. */
+  value: string | undefined;
+}
+
 /** Splits options from words. `verbatim` are the words after `--`. */
 function tokenize(
   argv: readonly string[],
   allowed: readonly OptionName[],
-): { options: OptionName[]; words: string[]; verbatim: string[] } {
+): { options: GivenOption[]; words: string[]; verbatim: string[] } {
   const { tokens } = parseArgs({
     args: [...argv],
-    options: {},
+    options: takingValues(allowed),
     strict: false,
     allowPositionals: true,
     tokens: true,
   });
-  const result = { options: [] as OptionName[], words: [] as string[], verbatim: [] as string[] };
+  const result = { options: [] as GivenOption[], words: [] as string[], verbatim: [] as string[] };
   let ended = false;
   for (const token of tokens) {
     if (token.kind === 'option-terminator') ended = true;
     else if (token.kind === 'positional')
       (ended ? result.verbatim : result.words).push(token.value);
-    else result.options.push(optionOf(token.rawName, token.value, allowed));
+    else result.options.push(givenOption(token.rawName, token.value, allowed));
   }
   return result;
 }
 
-function optionOf(
+/** For parseArgs: the options that take a value, by every beginning that means them. */
+function takingValues(allowed: readonly OptionName[]): NonNullable<ParseArgsConfig['options']> {
+  const all: NonNullable<ParseArgsConfig['options']> = {};
+  for (const name of allowed) {
+    const { short, value } = optionOf(name);
+    if (value === undefined) continue;
+    for (let length = 1; length < name.length; length++) {
+      const beginning = name.slice(0, length);
+      if (matchesOf(beginning, allowed).length === 1) all[beginning] = { type: 'string' };
+    }
+    all[name] = { type: 'string', ...(short === undefined ? {} : { short }) };
+  }
+  return all;
+}
+
+/** The one that is called so, or else those whose names begin so. */
+function matchesOf(text: string, allowed: readonly OptionName[]): readonly OptionName[] {
+  const exact = allowed.find((option) => option === text);
+  return exact === undefined ? allowed.filter((option) => option.startsWith(text)) : [exact];
+}
+
+function givenOption(
   rawName: string,
   value: string | undefined,
   allowed: readonly OptionName[],
-): OptionName {
+): GivenOption {
   const long = rawName.startsWith('--');
   const text = rawName.slice(long ? 2 : 1);
   const matches = long
-    ? allowed.filter((option) => option.startsWith(text))
-    : allowed.filter((option) => OPTIONS[option].short === text);
-  const exact = allowed.find((option) => long && option === text);
-  const found = exact ?? (matches.length === 1 ? matches[0] : undefined);
-  if (found === undefined && matches.length > 1) {
+    ? matchesOf(text, allowed)
+    : allowed.filter((option) => optionOf(option).short === text);
+  const [name] = matches;
+  if (matches.length > 1) {
     const names = listOr(matches.map((option) => `--${option}`));
     throw new UsageError(`ambiguous option ${rawName} (${names}), use -h for help`);
   }
-  if (found === undefined) throw new UsageError(`invalid option ${rawName}, use -h for help`);
-  if (value !== undefined) {
-    throw new UsageError(`option --${found} takes no value, use -h for help`);
+  if (name === undefined) throw new UsageError(`invalid option ${rawName}, use -h for help`);
+  const { value: form } = optionOf(name);
+  if (form === undefined && value !== undefined) {
+    throw new UsageError(`option --${name} takes no value, use -h for help`);
   }
-  return found;
+  if (form !== undefined && (value === undefined || value === '')) {
+    throw new UsageError(`option --${name} needs a value: ${form}, use -h for help`);
+  }
+  return { name, value };
 }
 
 function hint(word: string, names: readonly string[]): string {

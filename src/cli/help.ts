@@ -1,37 +1,50 @@
-import { COMMON_OPTIONS, OPTIONS, type Command, type OptionName } from './command.ts';
+import { optionOf, type Command } from './command.ts';
+import {
+  columnRows,
+  COLUMNS_TITLE,
+  ENVIRONMENT,
+  EXIT_STATUSES,
+  GRAMMAR,
+  NOUNS,
+  optionForms,
+  optionsOf,
+  parameterRows,
+  usageParts,
+} from './manual.ts';
+
+/** Verbs as people look for them. */
+export function commandGroups(
+  commands: readonly Command[],
+): readonly { title: string; commands: readonly Command[] }[] {
+  const open = commands.filter(({ hidden }) => !hidden);
+  const isObject = ({ name }: Command): boolean => Object.hasOwn(NOUNS, name.split(' ')[0]!);
+  return [
+    { title: 'Pools:', commands: open.filter((each) => !isObject(each) && !each.aboutTool) },
+    { title: 'Objects:', commands: open.filter(isObject) },
+    { title: 'The tool:', commands: open.filter(({ aboutTool }) => aboutTool) },
+  ];
+}
 
 /** The page of `mpool`, `mpool -h` and, with `more`, `mpool -hv`. */
 export function globalHelp(commands: readonly Command[], more: boolean): string {
-  const rows = commands.map((each) => [each.name, each.summary] as const);
-  const nouns = ['mblock', 'mlog', 'mdc'];
-  const isObject = (name: string): boolean => nouns.includes(name.split(' ')[0]!);
+  const groups = commandGroups(commands).map((group) =>
+    section(
+      group.title,
+      group.commands.map(({ name, summary }) => [name, summary]),
+    ),
+  );
   let text =
     'usage: mpool COMMAND [options] [ARG…] [param=value…]\n' +
     '       mpool -h [-v] | -V [-v]\n\n' +
-    section(
-      'Pools:',
-      rows.filter(([name]) => !isObject(name)),
-    ) +
-    section(
-      'Objects:',
-      rows.filter(([name]) => isObject(name)),
-    ) +
-    'A command may be shortened while it is unique: mpool l, mpool mb put.\n' +
-    'A pool is named by its name, its UUID, or the path of its device or file.\n' +
+    groups.join('') +
+    `${GRAMMAR.shortened}\n${GRAMMAR.pool}\n` +
     'mpool COMMAND -h tells about one command, with -hv more of it.\n';
   if (more) {
+    const rest = `${GRAMMAR.values} ${GRAMMAR.words} ${GRAMMAR.json}`;
     text +=
-      '\nNames and UUIDs are looked for in the files and directories of $MPOOL_PATH (separated\n' +
-      'by colons), or else in the current directory, and on block devices that can be read.\n' +
-      '$MPOOL_ENGINE (io_uring, aio or threads) chooses how I/O is done; mpool doctor tells more.\n' +
-      'Sizes take a suffix k, m, g, t, p or e (powers of 1024): 4g, 1.5m. Ids are hexadecimal.\n' +
-      'After -- everything is an argument. With --json each command prints one JSON document.\n\n' +
-      section('Exit status:', [
-        ['0', 'done'],
-        ['1', 'an operating error, or an error or warning found by check'],
-        ['2', 'a mistake in usage: nothing was touched'],
-        ['130', 'interrupted'],
-      ]).trimEnd() +
+      `\n${wrap(rest.split(' '), 88)}\n\n${wrap(GRAMMAR.dryRun.split(' '), 88)}\n\n` +
+      section('Environment:', ENVIRONMENT) +
+      section('Exit status:', EXIT_STATUSES).trimEnd() +
       '\n';
   }
   return text;
@@ -39,25 +52,22 @@ export function globalHelp(commands: readonly Command[], more: boolean): string 
 
 /** The page of one command. */
 export function commandHelp(command: Command, more: boolean): string {
-  const options = [...command.options, ...COMMON_OPTIONS].toSorted();
-  const parameters = Object.entries(command.parameters);
-  let text = `usage: ${usageLine(command)}\n\n${command.summary}.\n\n`;
+  const usage = wrap(usageParts(command), 81).replaceAll('\n', '\n         ');
+  let text = `usage: ${usage}\n\n${command.summary}.\n\n`;
   text += section(
     'Arguments:',
     command.positionals.map(({ name, meaning }) => [name, meaning]),
   );
-  text += section(
-    'Parameters:',
-    parameters.map(([name, { kind, meaning, default: value, required }]) => {
-      const note = required === true ? ' (mandatory)' : '';
-      return [`${name}=${kind.form}`, `${meaning}${value ? ` (default: ${value})` : ''}${note}`];
-    }),
-  );
+  text += section('Parameters:', parameterRows(command));
   text += section(
     'Options:',
-    options.map((name) => [optionForms(name), OPTIONS[name].meaning]),
+    optionsOf(command).map((name) => [optionForms(name), optionOf(name).meaning]),
   );
-  if (more) text += command.details.map((paragraph) => `${wrap(paragraph, 88)}\n\n`).join('');
+  if (more) {
+    text += section(`${COLUMNS_TITLE}:`, columnRows(command));
+    const paragraphs = command.details.map((paragraph) => wrap(paragraph.split(' '), 88));
+    text += paragraphs.map((paragraph) => `${paragraph}\n\n`).join('');
+  }
   text += `Examples:\n${command.examples.map((example) => `  ${example}\n`).join('')}`;
   return text;
 }
@@ -75,46 +85,24 @@ export function nounHelp(noun: string, commands: readonly Command[]): string {
   );
 }
 
-function usageLine(command: Command): string {
-  const all: OptionName[] = [...command.options, ...COMMON_OPTIONS];
-  const short = all
-    .map((name) => OPTIONS[name].short ?? '')
-    .toSorted()
-    .join('');
-  const long = all.filter((name) => OPTIONS[name].short === undefined).toSorted();
-  const words = command.positionals.map(({ name, count }) => {
-    if (count === 'optional') return `[${name}]`;
-    return count === 'any' ? `[${name}…]` : `${name}${count === 'some' ? '…' : ''}`;
-  });
-  const parameters = Object.entries(command.parameters).map(([name, { kind, required }]) =>
-    required === true ? `${name}=${kind.form}` : `[${name}=${kind.form}]`,
-  );
-  const head = ['mpool', command.name, `[-${short}]`, ...long.map((name) => `[--${name}]`)];
-  return wrap([...head, ...words, ...parameters].join(' '), 81).replaceAll('\n', '\n         ');
-}
-
-function optionForms(name: OptionName): string {
-  const { short } = OPTIONS[name];
-  return short === undefined ? `    --${name}` : `-${short}, --${name}`;
-}
-
 /** A title and rows of a term and its meaning; nothing without rows. */
 function section(title: string, rows: readonly (readonly [string, string])[]): string {
   if (rows.length === 0) return '';
   const width = Math.max(...rows.map(([term]) => term.length));
   const lines = rows.map(([term, meaning]) => {
-    const text = wrap(meaning, 94 - width).replaceAll('\n', `\n${' '.repeat(width + 4)}`);
-    return `  ${term.padEnd(width)}  ${text}\n`;
+    const text = wrap(meaning.split(' '), 94 - width);
+    return `  ${term.padEnd(width)}  ${text.replaceAll('\n', `\n${' '.repeat(width + 4)}`)}\n`;
   });
   return `${title}\n${lines.join('')}\n`;
 }
 
-function wrap(text: string, width: number): string {
+/** Lines of at most `width`, broken only between the parts. */
+function wrap(parts: readonly string[], width: number): string {
   const lines = [''];
-  for (const word of text.split(' ')) {
+  for (const part of parts) {
     const line = lines.at(-1)!;
-    if (line !== '' && line.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+    if (line !== '' && line.length + 1 + part.length > width) lines.push(part);
+    else lines[lines.length - 1] = line === '' ? part : `${line} ${part}`;
   }
   return lines.join('\n');
 }

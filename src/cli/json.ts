@@ -1,14 +1,15 @@
 /**
- * What --json prints: one document, `{"schema":"mpool/1","verb":…}`, sizes as numbers of bytes, ids
- * as '0x…' strings.
+ * What --json prints: one document, `{"schemaVersion":1,"verb":…}`, sizes as numbers of bytes, ids as
+ * '0x…' strings. docs/cli.schema.json has the members of each.
  */
 import type { Output } from './output.ts';
 
-const JSON_SCHEMA = 'mpool/1';
+/** Rises when a member goes away or changes its meaning; not when one is added. */
+const SCHEMA_VERSION = 1;
 
 /** The document with its newline. Every bigint in it is an id. */
 export function jsonDocument(verb: string, content: object): string {
-  return `${JSON.stringify({ schema: JSON_SCHEMA, verb, ...content }, bigintAsHex)}\n`;
+  return `${JSON.stringify({ ...head(verb), ...content }, bigintAsHex)}\n`;
 }
 
 /**
@@ -22,9 +23,8 @@ export async function writeJsonList(
   name: string,
   items: AsyncIterable<unknown> | Iterable<unknown>,
 ): Promise<void> {
-  const opening = JSON.stringify({ schema: JSON_SCHEMA, verb });
-  const head = `${opening.slice(0, -1)},${JSON.stringify(name)}:[`;
-  let before = head;
+  const opening = `${JSON.stringify(head(verb)).slice(0, -1)},${JSON.stringify(name)}:[`;
+  let before = opening;
   try {
     for await (const item of items) {
       await out.write(before + JSON.stringify(item, bigintAsHex));
@@ -32,10 +32,14 @@ export async function writeJsonList(
     }
   } catch (error) {
     // The first error is the one to tell, also when it is the output that failed.
-    if (before !== head) await out.write(']}\n').catch(() => undefined);
+    if (before !== opening) await out.write(']}\n').catch(() => undefined);
     throw error;
   }
-  await out.write(before === head ? `${head}]}\n` : ']}\n');
+  await out.write(before === opening ? `${opening}]}\n` : ']}\n');
+}
+
+function head(verb: string): object {
+  return { schemaVersion: SCHEMA_VERSION, verb };
 }
 
 function bigintAsHex(_key: string, value: unknown): unknown {

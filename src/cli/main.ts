@@ -37,7 +37,7 @@ const status = await run(process.argv.slice(2), {
   input: () => addAbortSignal(controller.signal, process.stdin),
   places: places.length > 0 ? places : ['.'],
   signal: controller.signal,
-  store: loadStore,
+  store: (options = { dryRun: false }) => loadStore(options),
   progress: process.stderr.isTTY
     ? {
         write: (text) => process.stderr.write(text),

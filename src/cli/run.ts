@@ -2,6 +2,7 @@
 import { COMMANDS } from './commands/index.ts';
 import type { Command, Context } from './command.ts';
 import { describeFailure, EXIT_INTERRUPTED } from './failure.ts';
+import { writeColumns } from './report.ts';
 import { findCommand, parseCall, parseGlobal } from './grammar.ts';
 import { commandHelp, globalHelp, nounHelp } from './help.ts';
 import { writeVersion } from './commands/version.ts';
@@ -62,7 +63,18 @@ async function dispatch(
     await writeVersion({ verbosity: call.verbosity, json: call.options.has('json') }, context);
     return 0;
   }
-  return (await command.run(call, context)) ?? 0;
+  if (call.columns?.help) {
+    await writeColumns(call, context, command.name, command.columns);
+    return 0;
+  }
+  const world = call.options.has('dry-run') ? dryWorld(context) : context;
+  return (await command.run(call, world)) ?? 0;
+}
+
+/** Where verbs are none the wiser: the store they get writes nothing. */
+function dryWorld(context: Context): Context {
+  let loaded: ReturnType<Context['store']> | undefined;
+  return { ...context, store: () => (loaded ??= context.store({ dryRun: true })) };
 }
 
 /** 'mpool mblock' alone is a mistake; 'mpool mblock -h' asks for the list. */

@@ -69,7 +69,11 @@ export interface EngineReport {
   advice: string[];
 }
 
-/** Loads the library, and with it the addon. */
-export async function loadStore(): Promise<Store> {
-  return await import('../index.ts');
+/**
+ * Loads the library, and with it the addon.
+ * @param options.dryRun one that writes nothing, and knows what it did until it is forgotten
+ */
+export async function loadStore(options: { dryRun: boolean }): Promise<Store> {
+  const library = await import('../index.ts');
+  return options.dryRun ? { ...library, ...library.dryRun() } : library;
 }

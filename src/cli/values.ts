@@ -9,11 +9,15 @@ import { accountId, type AccountKind } from './accounts.ts';
 import { parseSize } from './sizes.ts';
 import { UsageError } from './usage-error.ts';
 
+/** What a shell completes to: these words, or what it or the tool finds. */
+export type Candidates = readonly string[] | 'file' | 'pool' | 'user' | 'group';
+
 export interface Kind<T> {
   /** What stands for the value in the help: 'SIZE'. */
   readonly form: string;
   /** What values there are, for those who typed another. */
   readonly allowed?: string;
+  readonly candidates?: Candidates;
   /** @throws UsageError when a sentence of its own tells more than the two codes */
   read(text: string, name: string): T | 'EINVAL' | 'ERANGE';
 }
@@ -47,6 +51,7 @@ export const offsetKind: Kind<number> = {
 /** Bytes of a zone; plain numbers are MiB. */
 export const zoneSizeKind: Kind<number> = {
   form: 'MIB',
+  candidates: ['1', '2', '4', '8', '16', '32', '64'],
   read(text, name) {
     const bytes = parseSize(text, MIB) ?? 0;
     if (isPowerOfTwo(bytes) && bytes >= MIB && bytes <= 64 * MIB) return bytes;
@@ -62,6 +67,7 @@ export const textKind: Kind<string> = {
 export const pathKind: Kind<string> = {
   form: 'PATH',
   allowed: 'a path',
+  candidates: 'file',
   read: (text) => (text === '' ? 'EINVAL' : text),
 };
 
@@ -75,11 +81,14 @@ export const modeKind: Kind<number> = {
   },
 };
 
+const MEDIA_CLASSES: readonly MediaClass[] = ['capacity', 'staging'];
+
 export const classKind: Kind<MediaClass> = {
   form: 'CLASS',
   allowed: 'capacity or staging',
+  candidates: MEDIA_CLASSES,
   read(text) {
-    const found = (['capacity', 'staging'] as const).find((name) => name.startsWith(text));
+    const found = MEDIA_CLASSES.find((name) => name.startsWith(text));
     return text === '' ? 'EINVAL' : (found ?? 'EINVAL');
   },
 };
@@ -94,6 +103,9 @@ export function integerKind(min: number, max: number): Kind<number> {
   return {
     form: 'N',
     allowed: `a whole number from ${min} to ${max}`,
+    // More would not help anyone to choose.
+    candidates:
+      max - min < 8 ? Array.from({ length: max - min + 1 }, (_, i) => String(min + i)) : [],
     read(text) {
       if (!/^(0x[0-9a-f]+|\d+)$/i.test(text)) return 'EINVAL';
       const value = Number(text);
@@ -106,6 +118,7 @@ export function integerKind(min: number, max: number): Kind<number> {
 export function accountKind(kind: AccountKind): Kind<number> {
   return {
     form: kind === 'user' ? 'USER' : 'GROUP',
+    candidates: kind,
     allowed: `a ${kind} of this machine, or a number below 4294967295`,
     read(text) {
       if (!/^\d+$/.test(text)) return accountId(kind, text) ?? 'EINVAL';

@@ -15,7 +15,14 @@ export interface Result {
 export async function runTool(
   argv: readonly string[],
   store: Partial<Store> = {},
-  world: { signal?: AbortSignal; places?: readonly string[] } = {},
+  world: {
+    signal?: AbortSignal;
+    places?: readonly string[];
+    /** For dry runs. */
+    dryStore?: Partial<Store>;
+    /** Standard input. */
+    input?: string;
+  } = {},
 ): Promise<Result> {
   const pieces: Buffer[] = [];
   const stream = new Writable({
@@ -31,11 +38,11 @@ export async function runTool(
       err += `mpool: ${line}\n`;
     },
     async *input() {
-      yield Buffer.from('');
+      yield Buffer.from(world.input ?? '');
     },
     places: world.places ?? ['/nowhere'],
     signal: world.signal ?? new AbortController().signal,
-    store: async () => store as Store,
+    store: async (options) => (options?.dryRun ? world.dryStore : store) as Store,
     progress: undefined,
   });
   return { status, out: Buffer.concat(pieces).toString(), err };

@@ -175,7 +175,7 @@ test('a reader that leaves ends the program quietly', () => {
   const env = { ...process.env, M: `${process.execPath} ${MAIN}` };
   const result = spawnSync('bash', ['-c', script], { cwd: folder, env, encoding: 'utf8' });
   assert.equal(result.stderr, '');
-  assert.equal(result.stdout, '1\n141\ny\ny\n141\n{"schema": 141\n');
+  assert.equal(result.stdout, '1\n141\ny\ny\n141\n{"schemaVe 141\n');
 });
 
 const needsRoot =

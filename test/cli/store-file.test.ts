@@ -77,7 +77,7 @@ async function* chunksOf(bytes: Buffer, prng: SeededPrng): AsyncGenerator<Uint8A
 const seed = Date.now() % 2 ** 32;
 console.log(`seed ${seed}`);
 const prng = new SeededPrng(seed);
-const options = { mediaClass: undefined, spare: false };
+const options = { mediaClass: undefined, spare: false, dryRun: false };
 const watch = { signal: new AbortController().signal, onProgress: () => undefined };
 
 function makeBytes(length: number): Buffer {
@@ -93,7 +93,7 @@ for (const length of [0, 1, 4096, MIB, CAPACITY, CAPACITY + 1, 2 * CAPACITY, 9 *
     const bytes = makeBytes(length);
     const input = streamInput('-', chunksOf(bytes, prng));
     const stored = await storeFile(slow.pool, input, options, watch);
-    assert.equal(stored.bytes, length);
+    assert.equal(stored.lengthBytes, length);
     assert.equal(stored.mblocks.length, Math.ceil(length / CAPACITY));
     assert.ok(Buffer.concat(slow.stored.flat()).equals(bytes));
     assert.ok(slow.inFlightMax <= 4);
@@ -101,6 +101,19 @@ for (const length of [0, 1, 4096, MIB, CAPACITY, CAPACITY + 1, 2 * CAPACITY, 9 *
     assert.equal(slow.commits, length === 0 ? 0 : 1);
   });
 }
+
+test('a dry run takes the space and reads the input, and writes nothing', async () => {
+  for (const length of [0, 1, CAPACITY, CAPACITY + 1, 9 * MIB + 5]) {
+    const slow = new SlowPool(CAPACITY);
+    const input = streamInput('-', chunksOf(makeBytes(length), prng));
+    const stored = await storeFile(slow.pool, input, { ...options, dryRun: true }, watch);
+    assert.equal(stored.lengthBytes, length);
+    assert.equal(stored.mblocks.length, Math.ceil(length / CAPACITY));
+    // They stay held: the next file must find its own room.
+    assert.equal(slow.held.size, stored.mblocks.length);
+    assert.deepEqual([slow.commits, slow.inFlightMax], [0, 0]);
+  }
+});
 
 test('mblocks smaller than a piece are filled, too', async () => {
   const slow = new SlowPool(MIB - 8192);

@@ -2,7 +2,7 @@
 // Method: small inputs beside the text they must give; lines also split at every possible place.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatTable, makeColumns } from '../../src/cli/columns.ts';
+import { formatTable } from '../../src/cli/columns.ts';
 import { chunksOf, gather, splitLines } from '../../src/cli/lines.ts';
 import { renderProgress } from '../../src/cli/progress.ts';
 import { editDistance, suggest } from '../../src/cli/suggest.ts';
@@ -10,7 +10,11 @@ import { streamInput } from '../../src/cli/system.ts';
 import { toYaml } from '../../src/cli/yaml.ts';
 
 test('columns are aligned two spaces apart, without spaces at the end', () => {
-  const columns = makeColumns('MPOOL', '>TOTAL', 'DEVICES');
+  const columns = [
+    { heading: 'MPOOL', align: 'left' },
+    { heading: 'TOTAL', align: 'right' },
+    { heading: 'DEVICES', align: 'left' },
+  ] as const;
   const rows = [
     ['mp1', '1.00t', '/dev/sdb'],
     ['a-long-name', '0.00', 'grün'],

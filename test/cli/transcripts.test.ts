@@ -72,7 +72,9 @@ async function perform(command: string, folder: string): Promise<string> {
     words = words.replace(text, await readFile(name, 'utf8'));
   }
   const argv = words.split(/\s+/).filter((word) => word !== '');
-  const { status, out, err } = await runTool(argv, await loadStore(), { places: ['.'] });
+  const world = { places: ['.'], dryStore: await loadStore({ dryRun: true }) };
+  const store = await loadStore({ dryRun: false });
+  const { status, out, err } = await runTool(argv, store, world);
   if (match[2] !== undefined) await writeFile(match[2], out);
   const told = match[2] === undefined ? out + err : err;
   return told + (status === 0 ? '' : `[status ${status}]\n`);

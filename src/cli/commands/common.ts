@@ -1,16 +1,14 @@
-/** What many verbs need: a pool opened and closed, ids read, things told. */
+/** What many verbs need: a pool found, opened and closed. */
 import { MpoolError } from '../../base/errors.ts';
-import { isMblockId, isMlogId, parseObjectId } from '../../format/object-id.ts';
-import type { FoundPool, MblockId, MdcId, MlogId, OpenOptions, Pool } from '../../pool/api.ts';
-import type { Call, Context, OptionName, Positional } from '../command.ts';
+import type { FoundPool, OpenOptions, Pool, PoolInfo } from '../../pool/api.ts';
+import type { Call, Context, Positional } from '../command.ts';
 import { describeFailure } from '../failure.ts';
-import { jsonDocument } from '../json.ts';
-import { formatSize } from '../sizes.ts';
 import { isDirectory, pathExists, realPath } from '../system.ts';
-import { UsageError } from '../usage-error.ts';
+import { printMdcId } from './ids.ts';
 
 export const POOL: Positional = {
   name: 'POOL',
+  candidates: 'pool',
   meaning:
     "path of the pool's device or file, its name, or its UUID. A word with / is a path (./mp1); a " +
     'bare word is first a file of that name that holds a pool, then a pool of that name. Names ' +
@@ -21,6 +19,11 @@ export const POOL: Positional = {
 /** For the help of verbs that take several pools. */
 export const ALL_THAT_FIT =
   'A bare word that is the file of one pool and the name of another stands for both here.';
+
+/** For the help of verbs whose table has columns to choose. */
+export const JSON_IS_WHOLE =
+  'Columns are chosen of the table only: JSON and YAML are always whole, in the order of --sort. A ' +
+  "value that is not known is '-', and sorted last.";
 
 /** Opens, hands over, and closes whatever happens; uncommitted objects are aborted. */
 export async function withPool<T>(
@@ -57,49 +60,10 @@ export function checkInterrupt(context: Context): void {
   context.signal.throwIfAborted();
 }
 
-/** Prints `content` as the verb's JSON document, or with -v the sentence, or nothing. */
-export async function tell(
-  call: Pick<Call, 'options' | 'verbosity'>,
-  context: Context,
-  verb: string,
-  content: object,
-  sentence: string,
-): Promise<void> {
-  if (call.options.has('json')) await context.out.write(jsonDocument(verb, content));
-  else if (call.verbosity > 0) await context.out.write(`${sentence}\n`);
-}
-
-/** @throws UsageError for what is no mblock's id */
-export function readMblockId(text: string): MblockId {
-  const id = parseObjectId(text);
-  if (isMblockId(id)) return id;
-  throw new UsageError(`'${text}' is not the id of an mblock (0x…)`);
-}
-
-/** @throws UsageError for what is no mlog's id */
-export function readMlogId(text: string): MlogId {
-  const id = parseObjectId(text);
-  if (isMlogId(id)) return id;
-  throw new UsageError(`'${text}' is not the id of an mlog (0x…)`);
-}
-
-export function printMdcId(id: MdcId): string {
-  return `0x${id.logA.toString(16)},0x${id.logB.toString(16)}`;
-}
-
-/** '0x…,0x…' as printMdcId() prints it, or 'root'. @throws UsageError */
-export function readMdcId(text: string): MdcId | 'root' {
-  if (text === 'root') return 'root';
-  const [a = '', b = '', more] = text.split(',');
-  const logA = parseObjectId(a);
-  const logB = parseObjectId(b);
-  if (more === undefined && isMlogId(logA) && isMlogId(logB)) return { logA, logB };
-  throw new UsageError(`'${text}' is not the id of an MDC (0x…,0x… or root)`);
-}
-
-/** Sizes as people read them, or as plain numbers with -p. */
-export function sizeFormatter(options: ReadonlySet<OptionName>): (bytes: number) => string {
-  return options.has('nosuffix') ? String : formatSize;
+/** A pool as --json tells of it: whether this very call may write is not its property. */
+export function poolJson(info: PoolInfo): object {
+  const { readOnly: _, rootMdc, ...rest } = info;
+  return { ...rest, rootMdc: printMdcId(rootMdc) };
 }
 
 /** Leaves out what was not given: optional properties are absent, never undefined. */

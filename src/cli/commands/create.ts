@@ -1,8 +1,9 @@
 import { command } from '../command.ts';
 import { UsageError } from '../usage-error.ts';
 import { deviceSizeKind, zoneSizeKind } from '../values.ts';
-import { tell, usePool } from './common.ts';
-import { mediaClassOptions } from './media.ts';
+import { poolJson, usePool } from './common.ts';
+import { tell } from './deed.ts';
+import { describeDevice, mediaClassOptions } from './media.ts';
 import { PARAMETER_DEFAULTS } from '../../pool/parameters.ts';
 import { ownAccount } from '../system.ts';
 import {
@@ -40,7 +41,11 @@ export const create = command({
   summary: 'Create a pool on a device or file',
   positionals: [
     { name: 'NAME', meaning: '1 to 31 of A-Z a-z 0-9 . _ -, not starting with -' },
-    { name: 'DEVICE', meaning: 'block device or file of the capacity class' },
+    {
+      name: 'DEVICE',
+      meaning: 'block device or file of the capacity class',
+      candidates: 'file',
+    },
   ],
   parameters: {
     size: {
@@ -57,13 +62,14 @@ export const create = command({
     ...STAGING_PARAMETERS,
     ...NEW_POOL_PARAMETERS,
   },
-  options: ['discard', 'force'],
+  options: ['discard', 'dry-run', 'force'],
   details: [
     'When nothing is at DEVICE, a sparse file is made there: it takes only the space that is ' +
       'written. A device or file that holds something is refused unless -f is given; one that is ' +
       'in use is always refused.',
     'capsz and stgsz are MiB unless they have a suffix: a power of two from 1 to 64. Small pools ' +
       'want small mblocks: a 64 MiB file with capsz=1 is a working pool.',
+    '-n tells what DEVICE holds, unless -f says that it does not matter.',
     'label, ra and the others can be changed later with mpool set; capsz and stgsz cannot.',
   ],
   examples: [
@@ -71,6 +77,7 @@ export const create = command({
     'mpool create mp1 mp1.pool size=64m capsz=1',
     'mpool create mp1 /dev/nvme0n1 uid=hse gid=hse mode=0660 label=kv',
     'mpool create mp1 /dev/sdb stgdev=/dev/nvme0n1 stgsz=8',
+    'mpool create -n mp1 /dev/sdb',
   ],
   async run(call, context) {
     const [name = '', device = ''] = call.words;
@@ -106,6 +113,17 @@ export const create = command({
       ...poolParameters(values),
     });
     const info = await usePool(pool, (opened) => opened.info());
-    await tell(call, context, 'create', { pool: info }, `mpool ${name} created`);
+    const media = await Promise.all(
+      info.devices.map((each) => {
+        const path = each.mediaClass === 'staging' ? values.stgdev : device;
+        return describeDevice(each, path ?? each.path);
+      }),
+    );
+    const content = { pool: poolJson(info) };
+    const deed = {
+      done: `mpool ${name} created`,
+      would: `create mpool ${name}: ${media.join('; ')}`,
+    };
+    await tell(call, context, 'create', content, deed);
   },
 });

@@ -1,11 +1,14 @@
 /** Every verb, in the order of the help. */
 import type { Command } from '../command.ts';
+import { completePools, completionOf } from './completion.ts';
 import { create } from './create.ts';
 import { get } from './get.ts';
 import { check, doctor, dump } from './inspect.ts';
 import { list } from './list.ts';
 import { add, destroy, grow, rename, set } from './manage.ts';
-import { mblockDelete, mblockList, mblockProps, mblockPut, mblockRead } from './mblock.ts';
+import { mblockDelete, mblockList, mblockProps } from './mblock.ts';
+import { mblockPut } from './mblock-put.ts';
+import { mblockRead } from './mblock-read.ts';
 import { mcacheEvict, mcacheResidency, mcacheWarm } from './mcache.ts';
 import { mdcAlloc, mdcAppend, mdcCompact, mdcDelete, mdcList, mdcRead } from './mdc.ts';
 import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
@@ -13,9 +16,10 @@ import { scan } from './scan.ts';
 import { version } from './version.ts';
 
 export const COMMANDS: readonly Command[] = [
-  [create, destroy, scan, list, get, set, rename, add, grow, check, dump, doctor, version],
+  [create, destroy, scan, list, get, set, rename, add, grow, check, dump],
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
   [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
   [mcacheWarm, mcacheResidency, mcacheEvict],
+  [doctor, completionOf(() => COMMANDS), version, completePools],
 ].flat();

@@ -1,29 +1,37 @@
 import type { Usage } from '../../pool/api.ts';
 import { accountName } from '../accounts.ts';
-import { formatTable, makeColumns } from '../columns.ts';
-import { command, type OptionName } from '../command.ts';
+import { command } from '../command.ts';
 import { jsonDocument } from '../json.ts';
-import { formatPercent, formatSize } from '../sizes.ts';
+import { sortRows, writeTable } from '../report.ts';
+import { formatSize } from '../sizes.ts';
 import { toYaml, type YamlMap } from '../yaml.ts';
-import { ALL_THAT_FIT, POOL, sizeFormatter } from './common.ts';
+import { ALL_THAT_FIT, JSON_IS_WHOLE, POOL, poolJson } from './common.ts';
+import { LIST_COLUMNS } from './pool-columns.ts';
 import { survey, type SurveyedPool } from './survey.ts';
 
 export const list = command({
   name: 'list',
   summary: 'List pools with the space in them',
   positionals: [{ ...POOL, count: 'any' }],
-  options: ['noheadings', 'noresolve', 'nosuffix', 'yaml'],
+  options: ['noresolve', 'nosuffix', 'yaml'],
+  columns: LIST_COLUMNS,
   details: [
-    'TOTAL is what can be used without the spare part, AVAIL what of it is free, and CAPACITY ' +
-      'the used part of TOTAL.',
     'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable for you) ' +
-      'or busy (another process has the pool; only it knows the space). With -v also DEVICES, ' +
-      'and why a pool is not optimal.',
+      'or busy (another process has the pool; only it knows the space). With -v it ' +
+      'is told why a pool is not optimal.',
     ALL_THAT_FIT,
+    JSON_IS_WHOLE,
   ],
-  examples: ['mpool list', 'mpool list -Hp mp1', 'mpool list -Yvv', 'mpool list --json'],
+  examples: [
+    'mpool list',
+    'mpool list -Hp mp1',
+    'mpool list -o name,used,written --sort -used',
+    'mpool list -Yvv',
+    'mpool list --json',
+  ],
   async run(call, context) {
-    const { pools, missing } = await survey(call, context, 'list');
+    const { pools: surveyed, missing } = await survey(call, context, 'list');
+    const pools = sortRows(call, LIST_COLUMNS, surveyed);
     const status = missing.length > 0 ? 1 : 0;
     if (status !== 0 && pools.length === 0) return status;
     if (call.options.has('json')) {
@@ -33,48 +41,17 @@ export const list = command({
       const tree = { mpools: pools.map((pool) => poolYaml(pool, call.verbosity, resolve)) };
       await context.out.write(toYaml(tree));
     } else {
-      const more = call.verbosity > 0;
-      const rows = pools.map((pool) => [
-        ...row(pool, call.options),
-        ...(more ? [pool.found.devices.map(({ path }) => path).join(',')] : []),
-      ]);
-      const columns = makeColumns(
-        'MPOOL',
-        '>TOTAL',
-        '>USED',
-        '>AVAIL',
-        '>CAPACITY',
-        '>LABEL',
-        '>HEALTH',
-        ...(more ? ['DEVICES'] : []),
-      );
-      const headings = !call.options.has('noheadings') && rows.length > 0;
-      await context.out.write(formatTable(columns, rows, { headings }));
+      await writeTable(call, context, LIST_COLUMNS, pools);
     }
     return status;
   },
 });
 
-function row({ found, info, health }: SurveyedPool, options: ReadonlySet<OptionName>): string[] {
-  if (info === undefined) return [found.name, '-', '-', '-', '-', '-', health];
-  const { usableBytes, usedBytes, freeUsableBytes } = info.usage;
-  const size = sizeFormatter(options);
-  return [
-    found.name,
-    size(usableBytes),
-    size(usedBytes),
-    size(freeUsableBytes),
-    formatPercent(usedBytes, usableBytes),
-    info.parameters.label,
-    health,
-  ];
-}
-
 function listJson({ found, info, health, note }: SurveyedPool): object {
   const { name, uuid, formatVersion } = found;
   return info === undefined
     ? { name, uuid, formatVersion, health, fault: note, devices: found.devices }
-    : { ...info, health };
+    : { ...poolJson(info), health };
 }
 
 /** With the keys of the original; a pool that another process has counts as active. */

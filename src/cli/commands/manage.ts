@@ -3,9 +3,11 @@ import type { MediaClassOptions } from '../../pool/api.ts';
 import { command } from '../command.ts';
 import { formatSize } from '../sizes.ts';
 import { UsageError } from '../usage-error.ts';
-import { POOL, tell, withPool } from './common.ts';
-import { mediaClassOptions } from './media.ts';
+import { POOL, poolJson, withPool } from './common.ts';
+import { tell } from './deed.ts';
+import { describeDevice, mediaClassOptions } from './media.ts';
 import {
+  describeChanges,
   POOL_PARAMETERS,
   poolParameters,
   STAGING_DEVICE,
@@ -16,19 +18,24 @@ export const destroy = command({
   name: 'destroy',
   summary: 'Destroy a pool: its superblocks are erased, and nothing can be read of it any more',
   positionals: [POOL],
-  options: ['force'],
+  options: ['dry-run', 'force'],
   details: [
     'Asks nothing. A pool that some process has open is refused. Files stay where they are, with ' +
       'the space that they take: remove them with rm.',
     '-f goes on when the pool cannot be opened: a device is missing, or what it holds is damaged.',
   ],
-  examples: ['mpool destroy mp1', 'mpool destroy /var/lib/mp1.pool'],
+  examples: ['mpool destroy -n mp1', 'mpool destroy mp1', 'mpool destroy /var/lib/mp1.pool'],
   async run(call, context) {
     const [target = ''] = call.words;
     const store = await context.store();
     const force = call.options.has('force');
     await store.destroy(target, { searchPlaces: context.places, force });
-    await tell(call, context, 'destroy', { pool: target }, `mpool ${target} destroyed`);
+    const content = { pool: target };
+    const deed = {
+      done: `mpool ${target} destroyed`,
+      would: `destroy mpool ${target}`,
+    };
+    await tell(call, context, 'destroy', content, deed);
   },
 });
 
@@ -37,6 +44,7 @@ export const set = command({
   summary: 'Change parameters of a pool',
   positionals: [POOL],
   parameters: POOL_PARAMETERS,
+  options: ['dry-run'],
   details: ['All the changes of one call are made in one durable step, or none of them.'],
   examples: ['mpool set mp1 label=kv mode=0600', 'mpool set mp1 spare_pct_capacity=10 ra=8'],
   async run(call, context) {
@@ -45,12 +53,17 @@ export const set = command({
     if (Object.keys(changes).length === 0) {
       throw new UsageError('insufficient arguments, nothing to set, use -h for help');
     }
-    const [name, parameters] = await withPool(context, target, {}, async (pool) => {
+    const [name, before, parameters] = await withPool(context, target, {}, async (pool) => {
+      const old = await pool.parameters();
       await pool.setParameters(changes);
-      return [pool.name, await pool.parameters()] as const;
+      return [pool.name, old, await pool.parameters()] as const;
     });
     const content = { pool: name, parameters };
-    await tell(call, context, 'set', content, `parameters set for mpool ${name}`);
+    const deed = {
+      done: `parameters set for mpool ${name}`,
+      would: `set for mpool ${name}: ${describeChanges(call.values, before, parameters)}`,
+    };
+    await tell(call, context, 'set', content, deed);
   },
 });
 
@@ -58,14 +71,19 @@ export const rename = command({
   name: 'rename',
   summary: 'Give a pool another name',
   positionals: [POOL, { name: 'NEWNAME', meaning: '1 to 31 of A-Z a-z 0-9 . _ -' }],
+  options: ['dry-run'],
   details: ['Its UUID stays. The pool must not be open, and no pool found may have the new name.'],
   examples: ['mpool rename mp1 mp2', 'mpool rename 6e9c3c3e-7a0e-4d4b-9a3b-0d4d3c1f2a11 mp2'],
   async run(call, context) {
     const [target = '', newName = ''] = call.words;
     const store = await context.store();
     await store.rename(target, newName, { searchPlaces: context.places });
-    const sentence = `renamed mpool from '${target}' to '${newName}'`;
-    await tell(call, context, 'rename', { from: target, to: newName }, sentence);
+    const content = { from: target, to: newName };
+    const deed = {
+      done: `renamed mpool from '${target}' to '${newName}'`,
+      would: `rename mpool '${target}' to '${newName}'`,
+    };
+    await tell(call, context, 'rename', content, deed);
   },
 });
 
@@ -74,7 +92,7 @@ export const add = command({
   summary: 'Add the staging media class to a pool',
   positionals: [POOL],
   parameters: { stgdev: { ...STAGING_DEVICE, required: true }, ...STAGING_PARAMETERS },
-  options: ['discard', 'force'],
+  options: ['discard', 'dry-run', 'force'],
   details: [
     'When nothing is at stgdev, a sparse file is made there, of 4g unless stgsize says ' +
       'otherwise. -f overwrites what the device holds; one in use stays refused.',
@@ -92,7 +110,13 @@ export const add = command({
       await pool.addMediaClass('staging', { ...media, force: call.options.has('force') });
       return pool.info();
     });
-    await tell(call, context, 'add', { pool: info }, `added ${stgdev} to mpool ${info.name}`);
+    const staging = info.devices.find(({ mediaClass }) => mediaClass === 'staging')!;
+    const content = { pool: poolJson(info) };
+    const deed = {
+      done: `added ${stgdev} to mpool ${info.name}`,
+      would: `add to mpool ${info.name}: ${await describeDevice(staging, stgdev)}`,
+    };
+    await tell(call, context, 'add', content, deed);
   },
 });
 
@@ -100,6 +124,7 @@ export const grow = command({
   name: 'grow',
   summary: 'Take in what the devices or files of a pool grew by',
   positionals: [POOL],
+  options: ['dry-run'],
   details: [
     'Grow the volume or the file first. A file grows with truncate -s +1g FILE; the pool never ' +
       'shrinks, and a file must not be made shorter.',
@@ -110,10 +135,13 @@ export const grow = command({
     const [name, gainedBytes] = await withPool(context, target, {}, async (pool) => {
       return [pool.name, await pool.grow()] as const;
     });
-    const sentence =
-      gainedBytes === 0
-        ? `mpool ${name} did not grow`
-        : `mpool ${name} grew by ${formatSize(gainedBytes)}`;
-    await tell(call, context, 'grow', { pool: name, gainedBytes }, sentence);
+    const size = formatSize(gainedBytes);
+    const same = { done: `mpool ${name} did not grow`, would: `leave mpool ${name} as it is` };
+    const grown = {
+      done: `mpool ${name} grew by ${size}`,
+      would: `grow mpool ${name} by ${size}`,
+    };
+    const deed = gainedBytes === 0 ? same : grown;
+    await tell(call, context, 'grow', { pool: name, gainedBytes }, deed);
   },
 });

@@ -1,22 +1,14 @@
 /** Verbs of the page cache that all processes of the machine share: what of a pool is in it. */
-import { PAGE_BYTES } from '../../base/units.ts';
-import { printObjectId } from '../../format/object-id.ts';
-import type { MblockId, MblockMap, Pool } from '../../pool/api.ts';
-import { formatTable, makeColumns } from '../columns.ts';
+import type { MapResidency, MblockId, MblockMap, Pool } from '../../pool/api.ts';
 import { command, type Call, type Context, type Positional } from '../command.ts';
 import { jsonDocument } from '../json.ts';
 import { Progress } from '../progress.ts';
-import { formatPercent } from '../sizes.ts';
+import { sortRows, writeTable } from '../report.ts';
 import { integerKind, offsetKind } from '../values.ts';
-import {
-  checkInterrupt,
-  given,
-  POOL,
-  readMblockId,
-  sizeFormatter,
-  tell,
-  withPool,
-} from './common.ts';
+import { checkInterrupt, given, JSON_IS_WHOLE, POOL, withPool } from './common.ts';
+import { count, tell } from './deed.ts';
+import { readMblockId } from './ids.ts';
+import { RESIDENCY_COLUMNS, type ResidencyRow } from './object-columns.ts';
 
 const IDS: Positional = {
   name: 'ID',
@@ -55,59 +47,63 @@ export const mcacheWarm = command({
     const store = await context.store();
     store.reaper.configure(given({ memoryPercent: mempct, budgetBytes: budget, ttlMs: ttl }));
     await withMap(call, context, async (map) => {
-      const total = map.ids.reduce((sum, _, i) => sum + map.lengthBytes(i), 0);
-      const progress = new Progress(context.progress, 'bytes');
-      let done = 0;
-      try {
-        for (let i = 0; i < map.objectCount; i++) {
-          for (let at = 0; at < map.lengthBytes(i); at += READ_PIECE_BYTES) {
-            checkInterrupt(context);
-            const length = Math.min(READ_PIECE_BYTES, map.lengthBytes(i) - at);
-            await map.read(i, at, length);
-            done += length;
-            progress.update(done, total);
-          }
-        }
-      } finally {
-        progress.end();
-      }
-      const content = { mblockCount: map.objectCount, bytes: total };
-      const sentence = `${map.objectCount} mblocks read, ${total} bytes`;
-      await tell(call, context, 'mcache warm', content, sentence);
+      const mblockCount = map?.objectCount ?? 0;
+      const readBytes = map === undefined ? 0 : await readAll(map, context);
+      const content = { mblockCount, readBytes };
+      const deed = {
+        done: `${count(mblockCount, 'mblock')} read, ${readBytes} bytes`,
+      };
+      await tell(call, context, 'mcache warm', content, deed);
     });
   },
 });
+
+/** @returns how many bytes there were */
+async function readAll(map: MblockMap, context: Context): Promise<number> {
+  const total = map.ids.reduce((sum, _, i) => sum + map.lengthBytes(i), 0);
+  const progress = new Progress(context.progress, 'bytes');
+  let done = 0;
+  try {
+    for (let i = 0; i < map.objectCount; i++) {
+      for (let at = 0; at < map.lengthBytes(i); at += READ_PIECE_BYTES) {
+        checkInterrupt(context);
+        const length = Math.min(READ_PIECE_BYTES, map.lengthBytes(i) - at);
+        await map.read(i, at, length);
+        done += length;
+        progress.update(done, total);
+      }
+    }
+  } finally {
+    progress.end();
+  }
+  return total;
+}
 
 export const mcacheResidency = command({
   name: 'mcache residency',
   summary: 'Show how much of mblocks is in the page cache',
   positionals: [POOL, IDS],
-  options: ['noheadings', 'nosuffix'],
-  details: [WHO_SHARES],
-  examples: ['mpool mcache residency mp1', 'mpool mcache residency -Hp mp1 0x1101'],
+  options: ['nosuffix'],
+  columns: RESIDENCY_COLUMNS,
+  details: [WHO_SHARES, 'The sum of all is last, however they are sorted.', JSON_IS_WHOLE],
+  examples: [
+    'mpool mcache residency mp1',
+    'mpool mcache residency -Hp mp1 0x1101',
+    'mpool mcache residency --sort -resident mp1',
+  ],
   async run(call, context) {
     await withMap(call, context, async (map) => {
-      const { objects, virtualPages, residentPages } = await map.residency();
+      const found = await map?.residency();
+      const { objects, virtualPages, residentPages } = found ?? NOTHING;
+      const rows: ResidencyRow[] = objects.map((object, i) => ({ id: map?.ids[i], ...object }));
+      const mblocks = sortRows(call, RESIDENCY_COLUMNS, rows);
       if (call.options.has('json')) {
-        const mblocks = objects.map((object, i) => ({ id: map.ids[i], ...object }));
         const content = { virtualPages, residentPages, mblocks };
         await context.out.write(jsonDocument('mcache residency', content));
-        return;
+      } else if (map !== undefined) {
+        const sum = { id: undefined, virtualPages, residentPages };
+        await writeTable(call, context, RESIDENCY_COLUMNS, [...mblocks, sum]);
       }
-      const size = sizeFormatter(call.options);
-      const row = (name: string, virtual: number, resident: number): string[] => [
-        name,
-        size(virtual * PAGE_BYTES),
-        size(resident * PAGE_BYTES),
-        formatPercent(resident, virtual),
-      ];
-      const rows = objects.map((object, i) =>
-        row(printObjectId(map.ids[i]!), object.virtualPages, object.residentPages),
-      );
-      rows.push(row('total', virtualPages, residentPages));
-      const columns = makeColumns('MBLOCK', '>SIZE', '>RESIDENT', '>PART');
-      const headings = !call.options.has('noheadings');
-      await context.out.write(formatTable(columns, rows, { headings }));
     });
   },
 });
@@ -123,22 +119,27 @@ export const mcacheEvict = command({
   examples: ['mpool mcache evict mp1', 'mpool mcache evict mp1 0x1101'],
   async run(call, context) {
     await withMap(call, context, async (map) => {
-      const before = await map.residency();
-      await map.purge();
-      const after = await map.residency();
-      const pages = before.residentPages - after.residentPages;
-      const content = { mblockCount: map.objectCount, evictedPages: pages };
-      const sentence = `${map.objectCount} mblocks, ${pages} pages evicted`;
-      await tell(call, context, 'mcache evict', content, sentence);
+      const mblockCount = map?.objectCount ?? 0;
+      const before = (await map?.residency()) ?? NOTHING;
+      await map?.purge();
+      const after = (await map?.residency()) ?? NOTHING;
+      const evictedPages = before.residentPages - after.residentPages;
+      const content = { mblockCount, evictedPages };
+      const deed = {
+        done: `${count(mblockCount, 'mblock')}, ${evictedPages} pages evicted`,
+      };
+      await tell(call, context, 'mcache evict', content, deed);
     });
   },
 });
 
-/** A map of the mblocks that the words name, or of all; nothing is done when a pool has none. */
+const NOTHING: MapResidency = { objects: [], virtualPages: 0, residentPages: 0 };
+
+/** A map of the mblocks that the words name, or of all; undefined when a pool has none. */
 async function withMap(
   call: Pick<Call, 'words'>,
   context: Context,
-  body: (map: MblockMap) => Promise<void>,
+  body: (map: MblockMap | undefined) => Promise<void>,
 ): Promise<void> {
   const [target = '', ...texts] = call.words;
   const named = texts.map(readMblockId);
@@ -146,7 +147,7 @@ async function withMap(
     const ids = texts.length > 0 ? named : await allOf(pool);
     if (ids.length === 0) {
       context.note(`${pool.name} has no mblocks`);
-      return;
+      return body(undefined);
     }
     const map = await pool.map(ids);
     try {

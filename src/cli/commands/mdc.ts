@@ -1,22 +1,16 @@
 import type { Mdc, MdcId, MdcProperties, Pool } from '../../pool/api.ts';
-import { formatTable, makeColumns } from '../columns.ts';
 import { command, type Context } from '../command.ts';
 import { jsonDocument } from '../json.ts';
-import {
-  checkInterrupt,
-  POOL,
-  printMdcId,
-  readMdcId,
-  sizeFormatter,
-  tell,
-  withPool,
-} from './common.ts';
+import { sortRows, writeTable } from '../report.ts';
+import { checkInterrupt, JSON_IS_WHOLE, POOL, withPool } from './common.ts';
+import { count, tell, tellPlan } from './deed.ts';
+import { printMdcId, readMdcId } from './ids.ts';
+import { MDC_COLUMNS } from './object-columns.ts';
 import {
   allocOptions,
   appendRecords,
   inputRecords,
   LOG_PARAMETERS,
-  plural,
   RECORDS_FILE,
   withLog,
   writeRecords,
@@ -33,7 +27,7 @@ export const mdcAlloc = command({
   summary: 'Make an empty MDC, committed, and print its id',
   positionals: [POOL],
   parameters: LOG_PARAMETERS,
-  options: ['spare'],
+  options: ['dry-run', 'spare'],
   details: ['An MDC is two logs of the size; its id is the ids of both.'],
   examples: ['mdc=$(mpool mdc alloc mp1 size=256k)'],
   async run(call, context) {
@@ -41,6 +35,9 @@ export const mdcAlloc = command({
     await withPool(context, target, {}, async (pool) => {
       const allocation = await pool.mdcs.alloc(allocOptions(call.values, call.options));
       await allocation.commit();
+      if (call.options.has('dry-run')) {
+        return tellPlan(call, context, 'mdc alloc', ['make an empty MDC of two logs']);
+      }
       const text = call.options.has('json')
         ? jsonDocument('mdc alloc', { id: printMdcId(allocation.id) })
         : `${printMdcId(allocation.id)}\n`;
@@ -53,7 +50,7 @@ export const mdcAppend = command({
   name: 'mdc append',
   summary: 'Append lines, each as a record, to an MDC',
   positionals: [POOL, ID, RECORDS_FILE],
-  options: ['raw', 'sync'],
+  options: ['dry-run', 'raw', 'sync'],
   details: ['As mlog append. When the MDC is full, mdc compact makes room.'],
   examples: ['echo schema=3 | mpool mdc append mp1 root'],
   async run(call, context) {
@@ -89,8 +86,17 @@ export const mdcRead = command({
 export const mdcCompact = command({
   name: 'mdc compact',
   summary: 'Replace the content of an MDC in one durable step',
-  positionals: [POOL, ID, { name: 'FILE', meaning: 'new records; - is input', count: 'optional' }],
-  options: ['raw'],
+  positionals: [
+    POOL,
+    ID,
+    {
+      name: 'FILE',
+      meaning: 'new records; - is input',
+      count: 'optional',
+      candidates: 'file',
+    },
+  ],
+  options: ['dry-run', 'raw'],
   details: [
     'With FILE its lines (with --raw the whole of it) become the content; without, the records ' +
       'that are there are written anew. When it fails or is interrupted, the old content stands.',
@@ -110,10 +116,16 @@ export const mdcCompact = command({
         : await collect(inputRecords(file, call.options, context), context);
     await withPool(context, target, {}, async (pool) => {
       await withLog(openMdc(pool, id), async (mdc) => {
+        const before = mdc.usage.recordCount;
         const records = given ?? (await collect(mdc.records(), context));
         await mdc.compact(records);
-        const content = { records: records.length };
-        await tell(call, context, 'mdc compact', content, `${plural(records.length)} written`);
+        const what = count(records.length, 'record');
+        const content = { written: records.length };
+        const deed = {
+          done: `${what} written`,
+          would: `write ${what} in place of ${before}`,
+        };
+        await tell(call, context, 'mdc compact', content, deed);
       });
     });
   },
@@ -136,6 +148,7 @@ export const mdcDelete = command({
   name: 'mdc delete',
   summary: 'Delete an MDC with both its logs',
   positionals: [POOL, { name: 'MDC', meaning: 'id of an MDC, 0x…,0x… as alloc prints it' }],
+  options: ['dry-run'],
   examples: ['mpool mdc delete mp1 0x1201,0x2201'],
   async run(call, context) {
     const [target = '', text = ''] = call.words;
@@ -143,7 +156,12 @@ export const mdcDelete = command({
     await withPool(context, target, {}, async (pool) => {
       await pool.mdcs.delete(id === 'root' ? (await pool.info()).rootMdc : id);
     });
-    await tell(call, context, 'mdc delete', { deleted: text }, `mdc ${text} deleted`);
+    const content = { deleted: [text] };
+    const deed = {
+      done: `mdc ${text} deleted`,
+      would: `delete mdc ${text}`,
+    };
+    await tell(call, context, 'mdc delete', content, deed);
   },
 });
 
@@ -151,28 +169,22 @@ export const mdcList = command({
   name: 'mdc list',
   summary: 'List the MDCs of a pool',
   positionals: [POOL],
-  options: ['noheadings', 'nosuffix'],
+  options: ['nosuffix'],
+  columns: MDC_COLUMNS,
+  details: [JSON_IS_WHOLE],
   examples: ['mpool mdc list mp1'],
   async run(call, context) {
     const [target = ''] = call.words;
     await withPool(context, target, { readOnly: true }, async (pool) => {
-      const found: MdcProperties[] = [];
-      for await (const mdc of pool.mdcs.list()) found.push(mdc);
+      const all: MdcProperties[] = [];
+      for await (const mdc of pool.mdcs.list()) all.push(mdc);
+      const found = sortRows(call, MDC_COLUMNS, all);
       if (call.options.has('json')) {
         const mdcs = found.map((mdc) => ({ ...mdc, id: printMdcId(mdc.id) }));
         await context.out.write(jsonDocument('mdc list', { mdcs }));
         return;
       }
-      const size = sizeFormatter(call.options);
-      const rows = found.map(({ id, mediaClass, allocatedBytes, root }) => [
-        printMdcId(id),
-        mediaClass,
-        size(allocatedBytes),
-        root ? 'yes' : 'no',
-      ]);
-      const columns = makeColumns('MDC', 'CLASS', '>ALLOC', 'ROOT');
-      const headings = !call.options.has('noheadings') && rows.length > 0;
-      await context.out.write(formatTable(columns, rows, { headings }));
+      await writeTable(call, context, MDC_COLUMNS, found);
     });
   },
 });

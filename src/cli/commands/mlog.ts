@@ -1,9 +1,13 @@
 import { printObjectId } from '../../format/object-id.ts';
-import { formatTable, makeColumns } from '../columns.ts';
 import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
-import { classKind } from '../values.ts';
-import { checkInterrupt, POOL, readMlogId, sizeFormatter, tell, withPool } from './common.ts';
+import { needsColumn, sortRows, writeTable } from '../report.ts';
+import { formatSize } from '../sizes.ts';
+import { checkInterrupt, JSON_IS_WHOLE, POOL, withPool } from './common.ts';
+import { count, tell, tellPlan } from './deed.ts';
+import { readMlogId } from './ids.ts';
+import { MLOG_COLUMNS, OPENED_MLOG_COLUMNS, type MlogRow } from './object-columns.ts';
+import { CLASS } from './parameters.ts';
 import {
   allocOptions,
   appendRecords,
@@ -21,7 +25,7 @@ export const mlogAlloc = command({
   summary: 'Make an empty mlog, committed, and print its id',
   positionals: [POOL],
   parameters: LOG_PARAMETERS,
-  options: ['spare'],
+  options: ['dry-run', 'spare'],
   examples: ['mpool mlog alloc mp1', 'log=$(mpool mlog alloc mp1 size=32m class=staging)'],
   async run(call, context) {
     const [target = ''] = call.words;
@@ -29,6 +33,10 @@ export const mlogAlloc = command({
       const allocation = await pool.mlogs.alloc(allocOptions(call.values, call.options));
       await allocation.commit();
       const { id, capacityBytes } = allocation;
+      if (call.options.has('dry-run')) {
+        const deed = `make an empty mlog of ${formatSize(capacityBytes)}`;
+        return tellPlan(call, context, 'mlog alloc', [deed]);
+      }
       const text = call.options.has('json')
         ? jsonDocument('mlog alloc', { id, capacityBytes })
         : `${printObjectId(id)}\n`;
@@ -41,7 +49,7 @@ export const mlogAppend = command({
   name: 'mlog append',
   summary: 'Append lines, each as a record, to an mlog',
   positionals: [POOL, ID, RECORDS_FILE],
-  options: ['raw', 'sync'],
+  options: ['dry-run', 'raw', 'sync'],
   details: [
     'Records are appended one after the other and made durable together at the end; with --sync ' +
       'each one before the next. With --raw the whole input is one record, its newlines ' +
@@ -89,15 +97,20 @@ export const mlogErase = command({
   name: 'mlog erase',
   summary: 'Empty an mlog',
   positionals: [POOL, ID],
+  options: ['dry-run'],
   examples: ['mpool mlog erase mp1 0x1201'],
   async run(call, context) {
     const [target = '', text = ''] = call.words;
     const id = readMlogId(text);
     await withPool(context, target, {}, async (pool) => {
       await withLog(pool.mlogs.open(id), async (log) => {
+        const lost = count(log.recordCount, 'record');
         await log.erase();
         const content = { id, generation: Number(log.generation) };
-        await tell(call, context, 'mlog erase', content, `mlog ${text} erased`);
+        await tell(call, context, 'mlog erase', content, {
+          done: `mlog ${text} erased`,
+          would: `erase mlog ${text}, with ${lost} in it`,
+        });
       });
     });
   },
@@ -107,39 +120,39 @@ export const mlogDelete = command({
   name: 'mlog delete',
   summary: 'Delete mlogs',
   positionals: [POOL, { ...ID, count: 'some' }],
+  options: ['dry-run'],
   details: ['All ids are looked up first: when one is wrong, none is deleted.'],
   examples: ['mpool mlog delete mp1 0x1201'],
   async run(call, context) {
     const [target = '', ...texts] = call.words;
     const ids = texts.map(readMlogId);
     await withPool(context, target, {}, (pool) => pool.mlogs.delete(ids));
-    const sentence = `${ids.length} ${ids.length === 1 ? 'mlog' : 'mlogs'} deleted`;
-    await tell(call, context, 'mlog delete', { deleted: ids }, sentence);
+    const what = count(ids.length, 'mlog');
+    const content = { deleted: ids };
+    const deed = {
+      done: `${what} deleted`,
+      would: `delete ${what}`,
+    };
+    await tell(call, context, 'mlog delete', content, deed);
   },
 });
-
-interface MlogRow {
-  id: bigint;
-  mediaClass: string;
-  allocatedBytes: number;
-  generation?: number;
-  usedBytes?: number;
-  recordCount?: number;
-}
 
 export const mlogList = command({
   name: 'mlog list',
   summary: 'List the mlogs of a pool; with -v what is in them, too',
   positionals: [POOL],
-  parameters: { class: { kind: classKind, meaning: 'capacity or staging', default: 'both' } },
-  options: ['noheadings', 'nosuffix'],
+  parameters: { class: { ...CLASS, default: 'both' } },
+  options: ['nosuffix'],
+  columns: MLOG_COLUMNS,
   details: [
-    'The logs of MDCs are not among them. -v opens each log to see how much of it is used.',
+    'The logs of MDCs are not among them. To see how much of a log is used it is opened: with ' +
+      '-v, or when a column that tells it is asked for.',
+    JSON_IS_WHOLE,
   ],
-  examples: ['mpool mlog list mp1', 'mpool mlog list -v mp1'],
+  examples: ['mpool mlog list mp1', 'mpool mlog list -v mp1', 'mpool mlog list mp1 -O -used'],
   async run(call, context) {
     const [target = ''] = call.words;
-    const more = call.verbosity > 0;
+    const opened = call.verbosity > 0 || needsColumn(call, OPENED_MLOG_COLUMNS);
     await withPool(context, target, { readOnly: true }, async (pool) => {
       const logs: MlogRow[] = [];
       for await (const found of pool.mlogs.list({ mediaClass: call.values.class })) {
@@ -147,32 +160,14 @@ export const mlogList = command({
         const { id, mediaClass, allocatedBytes } = found;
         const row: MlogRow = { id, mediaClass, allocatedBytes };
         logs.push(row);
-        if (!more) continue;
+        if (!opened) continue;
         await withLog(pool.mlogs.open(id), async ({ generation, usedBytes, recordCount }) => {
           Object.assign(row, { generation: Number(generation), usedBytes, recordCount });
         });
       }
-      if (call.options.has('json')) {
-        await writeJsonList(context.out, 'mlog list', 'mlogs', logs);
-        return;
-      }
-      const size = sizeFormatter(call.options);
-      const rows = logs.map((log) => [
-        printObjectId(log.id),
-        log.mediaClass,
-        size(log.allocatedBytes),
-        ...(more
-          ? [String(log.generation), size(log.usedBytes ?? 0), String(log.recordCount)]
-          : []),
-      ]);
-      const columns = makeColumns(
-        'MLOG',
-        'CLASS',
-        '>ALLOC',
-        ...(more ? ['>GEN', '>USED', '>RECORDS'] : []),
-      );
-      const headings = !call.options.has('noheadings') && rows.length > 0;
-      await context.out.write(formatTable(columns, rows, { headings }));
+      const sorted = sortRows(call, MLOG_COLUMNS, logs);
+      if (call.options.has('json')) await writeJsonList(context.out, 'mlog list', 'mlogs', sorted);
+      else await writeTable(call, context, MLOG_COLUMNS, sorted);
     });
   },
 });

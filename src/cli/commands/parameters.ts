@@ -3,6 +3,7 @@ import type { PoolParameters } from '../../pool/api.ts';
 import type { Parameters, ValuesOf } from '../command.ts';
 import {
   accountKind,
+  classKind,
   integerKind,
   modeKind,
   pathKind,
@@ -12,6 +13,9 @@ import {
   zoneSizeKind,
 } from '../values.ts';
 import { given } from './common.ts';
+
+/** Of an object. */
+export const CLASS = { kind: classKind, meaning: 'capacity or staging' } as const;
 
 /** As the library chooses it, and as mediaClassOptions() does. */
 export const ZONE_SIZE_DEFAULT = '32; on devices below 1g less, down to 1, for at least 32 mblocks';
@@ -59,17 +63,42 @@ export const STAGING_DEVICE = {
   meaning: 'device or file of the staging class',
 } as const;
 
+/** How the library calls them. */
+const LIBRARY_NAMES = {
+  uid: 'uid',
+  gid: 'gid',
+  mode: 'mode',
+  label: 'label',
+  utype: 'utype',
+  ra: 'readAheadPages',
+  vma: 'mappedRegionLog2',
+  spare_pct_capacity: 'sparePercentCapacity',
+  spare_pct_staging: 'sparePercentStaging',
+} as const satisfies Record<keyof typeof POOL_PARAMETERS, keyof PoolParameters>;
+
+type ParameterName = keyof typeof LIBRARY_NAMES;
+const PARAMETER_NAMES = Object.keys(LIBRARY_NAMES) as ParameterName[];
+
 /** What was given of them, in the library's words. */
 export function poolParameters(values: ValuesOf<typeof POOL_PARAMETERS>): Partial<PoolParameters> {
-  return given({
-    uid: values.uid,
-    gid: values.gid,
-    mode: values.mode,
-    label: values.label,
-    utype: values.utype,
-    readAheadPages: values.ra,
-    mappedRegionLog2: values.vma,
-    sparePercentCapacity: values.spare_pct_capacity,
-    sparePercentStaging: values.spare_pct_staging,
-  });
+  const entries = PARAMETER_NAMES.map((name) => [LIBRARY_NAMES[name], values[name]]);
+  return given(Object.fromEntries(entries) as Partial<PoolParameters>);
+}
+
+/** 'label=kv (was raw), ra=8 (as it was)' of those that were given. */
+export function describeChanges(
+  values: ValuesOf<typeof POOL_PARAMETERS>,
+  before: PoolParameters,
+  after: PoolParameters,
+): string {
+  return PARAMETER_NAMES.filter((name) => values[name] !== undefined)
+    .map((name) => {
+      const [old, now] = [before, after].map((all) => show(name, all[LIBRARY_NAMES[name]]));
+      return `${name}=${now} (${old === now ? 'as it was' : `was ${old}`})`;
+    })
+    .join(', ');
+}
+
+function show(name: ParameterName, value: string | number): string {
+  return name === 'mode' ? `0${value.toString(8)}` : String(value);
 }

@@ -5,18 +5,21 @@ import type { Call, Context, OptionName, Positional } from '../command.ts';
 import { writeJsonList } from '../json.ts';
 import { chunksOf, gather, splitLines } from '../lines.ts';
 import { openInput } from '../system.ts';
-import { classKind, logSizeKind } from '../values.ts';
-import { checkInterrupt, tell } from './common.ts';
+import { logSizeKind } from '../values.ts';
+import { checkInterrupt } from './common.ts';
+import { count, tell } from './deed.ts';
+import { CLASS } from './parameters.ts';
 
 export const RECORDS_FILE: Positional = {
   name: 'FILE',
   meaning: 'file to take records from; standard input when left out, or -',
   count: 'optional',
+  candidates: 'file',
 };
 
 export const LOG_PARAMETERS = {
   size: { kind: logSizeKind, meaning: 'what the log can take, rounded up', default: '1m' },
-  class: { kind: classKind, meaning: 'capacity or staging', default: 'capacity' },
+  class: { ...CLASS, default: 'capacity' },
 } as const;
 
 const LOG_SIZE_DEFAULT_BYTES = MIB;
@@ -51,20 +54,29 @@ export async function appendRecords(
   records: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const sync = call.options.has('sync');
-  let count = 0;
+  let appended = 0;
   try {
     for await (const record of records) {
       checkInterrupt(context);
       await log.append(record, { sync });
-      count++;
+      appended++;
     }
   } catch (error) {
     await log.sync();
-    if (count > 0) context.note(`${verb}: ${plural(count)} appended before it stopped`);
+    if (appended > 0) {
+      const how = call.options.has('dry-run') ? 'would be appended' : 'appended';
+      context.note(`${verb}: ${count(appended, 'record')} ${how} before it stopped`);
+    }
     throw error;
   }
   await log.sync();
-  await tell(call, context, verb, { appended: count }, `${plural(count)} appended`);
+  const what = count(appended, 'record');
+  const content = { appended };
+  const deed = {
+    done: `${what} appended`,
+    would: `append ${what}`,
+  };
+  await tell(call, context, verb, content, deed);
 }
 
 /** Prints records as lines, with --raw without newlines, with --json as text or base64. */
@@ -123,9 +135,4 @@ export function allocOptions(
     mediaClass: values.class,
     spare: options.has('spare'),
   };
-}
-
-/** '1 record', '2 records'. */
-export function plural(count: number): string {
-  return `${count} ${count === 1 ? 'record' : 'records'}`;
 }

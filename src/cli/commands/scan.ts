@@ -1,32 +1,46 @@
 import type { FoundPool } from '../../pool/api.ts';
-import { formatTable, makeColumns } from '../columns.ts';
 import { command, type Context } from '../command.ts';
 import { describeFailure } from '../failure.ts';
 import { jsonDocument } from '../json.ts';
+import { sortRows, writeTable } from '../report.ts';
 import { checkReadable, isDirectory, pathExists, realPath } from '../system.ts';
 import { toYaml } from '../yaml.ts';
 import { MpoolError } from '../../base/errors.ts';
-import { sizeFormatter, whyMissing } from './common.ts';
+import { JSON_IS_WHOLE, whyMissing } from './common.ts';
+import { SCAN_COLUMNS } from './pool-columns.ts';
 
 export const scan = command({
   name: 'scan',
   summary: 'Look for pools on block devices and in files',
   positionals: [
-    { name: 'PATH', meaning: 'file, device, or directory whose files to look at', count: 'any' },
+    {
+      name: 'PATH',
+      meaning: 'file, device, or directory whose files to look at',
+      count: 'any',
+      candidates: 'file',
+    },
   ],
-  options: ['noheadings', 'nosuffix', 'yaml'],
+  options: ['nosuffix', 'yaml'],
+  columns: SCAN_COLUMNS,
   details: [
     'Only superblocks are read, so pools that are in use are shown, too. Without PATH it looks ' +
       'in the places of $MPOOL_PATH, or else in the current directory, and at block devices; ' +
       'with PATH only there. HEALTH is faulted when a device of the pool was not among what was ' +
       'looked at. A file without a pool, or one that cannot be read, is an error when it is named.',
+    JSON_IS_WHOLE,
   ],
-  examples: ['mpool scan', 'mpool scan /var/lib/pools /dev/sdb', 'mpool scan -Hp .'],
+  examples: [
+    'mpool scan',
+    'mpool scan /var/lib/pools /dev/sdb',
+    'mpool scan -Hp .',
+    'mpool scan -o name,uuid --sort -size',
+  ],
   async run(call, context) {
     const store = await context.store();
     const here = call.words.length > 0;
     const places = here ? call.words : context.places;
-    const pools = await store.scan({ places, blockDevices: !here });
+    const found = await store.scan({ places, blockDevices: !here });
+    const pools = sortRows(call, SCAN_COLUMNS, found);
     const problems = await unseen(call.words, pools, context);
     for (const problem of problems) context.note(`scan: ${problem}`);
     const status = problems.length > 0 ? 1 : 0;
@@ -36,17 +50,7 @@ export const scan = command({
     } else if (call.options.has('yaml')) {
       await context.out.write(toYaml({ mpools: pools.map(scanYaml) }));
     } else {
-      const columns = makeColumns('MPOOL', 'UUID', '>SIZE', '>HEALTH', 'DEVICES');
-      const size = sizeFormatter(call.options);
-      const rows = pools.map((pool) => [
-        pool.name,
-        pool.uuid,
-        size(pool.devices.reduce((sum, device) => sum + device.sizeBytes, 0)),
-        pool.complete ? 'optimal' : 'faulted',
-        pool.devices.map(({ path }) => path).join(','),
-      ]);
-      const headings = !call.options.has('noheadings') && rows.length > 0;
-      await context.out.write(formatTable(columns, rows, { headings }));
+      await writeTable(call, context, SCAN_COLUMNS, pools);
     }
     return status;
   },

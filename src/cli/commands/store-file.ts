@@ -8,23 +8,24 @@ const WINDOW = 4;
 
 export interface StoredFile {
   mblocks: readonly Mblock[];
-  bytes: number;
+  lengthBytes: number;
 }
 
 /**
  * Stores the whole of an input as mblocks, filled one after the other, and commits them in one
  * step: all of them or none. Holds at most five pieces of 1 MiB in memory. An empty input makes no
  * mblock.
+ * @param options.dryRun take the space and read the input, but write and commit nothing
  */
 export async function storeFile(
   pool: Pool,
   input: Input,
-  options: { mediaClass: MediaClass | undefined; spare: boolean },
+  options: { mediaClass: MediaClass | undefined; spare: boolean; dryRun: boolean },
   watch: { signal: AbortSignal; onProgress: (bytes: number) => void },
 ): Promise<StoredFile> {
   const held: Mblock[] = [];
   const writes = new WriteWindow();
-  let bytes = 0;
+  let lengthBytes = 0;
   try {
     for (;;) {
       watch.signal.throwIfAborted();
@@ -44,20 +45,21 @@ export async function storeFile(
         length += await input.read(buffer.subarray(length, wanted));
       }
       if (length === 0) break;
-      writes.start(mblock, buffer, length);
-      bytes += length;
-      watch.onProgress(bytes);
+      if (options.dryRun) writes.skip(buffer, length);
+      else writes.start(mblock, buffer, length);
+      lengthBytes += length;
+      watch.onProgress(lengthBytes);
       if (length < wanted) break;
     }
     await writes.finish();
     watch.signal.throwIfAborted();
-    if (held.length > 0) await pool.mblocks.commit(held);
+    if (held.length > 0 && !options.dryRun) await pool.mblocks.commit(held);
   } catch (error) {
     await writes.finish().catch(() => undefined);
     await pool.mblocks.abort(held.filter((mblock) => !mblock.committed)).catch(() => undefined);
     throw error;
   }
-  return { mblocks: held, bytes };
+  return { mblocks: held, lengthBytes };
 }
 
 /** Buffers that go round, and the writes that borrow them. */
@@ -70,6 +72,12 @@ class WriteWindow {
   async takeBuffer(): Promise<Uint8Array> {
     if (this.#flying.length >= WINDOW) this.#free.push(await this.#flying.shift()!);
     return this.#free.pop() ?? new Uint8Array(PIECE_BYTES);
+  }
+
+  /** As if it had been written. */
+  skip(buffer: Uint8Array, length: number): void {
+    this.bytesOfMblock += length;
+    this.#free.push(buffer);
   }
 
   start(mblock: Mblock, buffer: Uint8Array, length: number): void {

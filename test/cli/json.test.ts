@@ -1,0 +1,207 @@
+// Goal: what --json prints is what docs/cli.schema.json says, no more and no less, of every verb.
+// Method: every verb on real pools, sound and faulted, and what they cannot easily be brought to on fake
+// ones; each document is validated strictly, and each documented member must have been met.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { MpoolError } from '../../src/base/errors.ts';
+import { COMMANDS } from '../../src/cli/commands/index.ts';
+import { loadStore, type Store } from '../../src/cli/store.ts';
+import { Findings } from '../../src/pool/check-findings.ts';
+import { fakeFound, fakeInfo, fakePool, runTool } from './fake.ts';
+import { Validator, type Schema } from './json-schema.ts';
+
+const ROOT = process.cwd();
+const schema = JSON.parse(await readFile(join(ROOT, 'docs/cli.schema.json'), 'utf8')) as Schema;
+const validator = new Validator(schema);
+/** One valid document of each kind. */
+const documents = new Map<string, Record<string, unknown>>();
+let folder = '';
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'mpool-json-'));
+  process.chdir(folder);
+});
+after(async () => {
+  process.chdir(ROOT);
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Which of the schema's documents a verb's is: some options have one of their own. */
+function kindOf(document: Record<string, unknown>): string {
+  if ('dryRun' in document) return 'dryRun';
+  return 'columns' in document ? 'columns' : String(document['verb']).replace(' ', '-');
+}
+
+function validated(text: string, verb: string): Record<string, unknown> {
+  assert.match(text, /^\{.*\}\n$/, `${verb}: one document on one line`);
+  const document = JSON.parse(text) as Record<string, unknown>;
+  assert.deepEqual(Object.keys(document).slice(0, 2), ['schemaVersion', 'verb']);
+  assert.equal(document['verb'], verb);
+  const kind = kindOf(document);
+  assert.deepEqual(validator.problems(document, kind), [], `${verb} as ${kind}`);
+  documents.set(kind, document);
+  return document;
+}
+
+/** Runs a line really and checks its document. */
+async function real(line: string, input = '', status = 0): Promise<Record<string, unknown>> {
+  const argv = line.split(' ');
+  const store = await loadStore({ dryRun: false });
+  const dryStore = await loadStore({ dryRun: true });
+  const world = { places: ['.'], dryStore, input };
+  const result = await runTool([...argv, '--json'], store, world);
+  assert.equal(result.status, status, `${line}: ${result.err}`);
+  return validated(result.out, verbOf(argv));
+}
+
+/** A line that is refused prints no document. */
+async function nothing(line: string): Promise<void> {
+  const store = await loadStore({ dryRun: false });
+  const world = { places: ['.'], dryStore: await loadStore({ dryRun: true }) };
+  const { status, out } = await runTool([...line.split(' '), '--json'], store, world);
+  assert.deepEqual([status, out], [1, ''], line);
+}
+
+function verbOf(argv: readonly string[]): string {
+  const two = argv.slice(0, 2).join(' ');
+  return COMMANDS.some(({ name }) => name === two) ? two : argv[0]!;
+}
+
+async function fake(argv: string[], store: Partial<Store>, status = 0): Promise<void> {
+  const result = await runTool([...argv, '--json'], store);
+  assert.equal(result.status, status, `${argv.join(' ')}: ${result.err}`);
+  validated(result.out, verbOf(argv));
+}
+
+test('every verb prints a document as documented', async () => {
+  await writeFile('data', Buffer.alloc(1_500_000, 7));
+  await writeFile('binary', Buffer.from([0xff, 0xfe]));
+  await real('create -n oak oak.pool size=8m');
+  await real('create oak oak.pool size=8m');
+  await real('add oak stgdev=oak.stg stgsize=8m');
+  await real('set oak label=kv');
+  await real('grow oak');
+  await real('scan .');
+  await real('list');
+  await real('list --sort -name -o name');
+  await real('get');
+  await real('list -o help');
+  const put = await real('mblock put oak data');
+  const [{ mblocks }] = put['files'] as [{ mblocks: string[] }];
+  assert.equal(mblocks.length, 2);
+  await real(`mblock read oak ${mblocks[0]} off=1 len=3`);
+  await real('mblock list oak');
+  await real('mblock list oak -O -written');
+  await real(`mblock props oak ${mblocks.join(' ')}`);
+  // A name that is wrong is seen before anything is stored: no document.
+  await nothing('mblock put oak data missing');
+  await real('mblock put oak data .', '', 1);
+  await real('mcache warm oak');
+  await real(`mcache residency oak ${mblocks.join(' ')} -O -resident`);
+  await real('mcache evict oak');
+  await real(`mblock delete oak ${mblocks.join(' ')}`);
+  const { id } = await real('mlog alloc oak size=64k');
+  await real(`mlog append oak ${String(id)}`, 'one\n');
+  await real(`mlog append --raw oak ${String(id)} binary`);
+  await real(`mlog read oak ${String(id)}`);
+  await real('mlog list oak');
+  await real('mlog list -v oak');
+  await real(`mlog erase oak ${String(id)}`);
+  await real(`mlog delete oak ${String(id)}`);
+  const mdc = (await real('mdc alloc oak size=64k'))['id'];
+  await real(`mdc append oak ${String(mdc)}`, 'one\ntwo\n');
+  await real(`mdc read oak ${String(mdc)}`);
+  await real(`mdc compact oak ${String(mdc)}`);
+  await real('mdc list oak');
+  await real(`mdc delete oak ${String(mdc)}`);
+  // The id of the root MDC in a pool's document is one that verbs take.
+  const [pool] = (await real('list'))['pools'] as [{ rootMdc: string }];
+  await real(`mdc read oak ${pool.rootMdc}`);
+  await real('check oak');
+  await real('check --data oak');
+  await real('dump oak');
+  await rm('oak.stg');
+  await real('list oak');
+  await real('scan .');
+  await nothing('rename -n oak elm');
+  await real('destroy -f oak');
+  await real('create oak oak.pool');
+  await real('rename oak elm');
+  await real('doctor');
+  await real('version');
+  await real('completion bash');
+  const version = await runTool(['list', '-V', '--json']);
+  validated(version.out, 'version');
+  for (const { name, hidden } of COMMANDS) {
+    assert.ok(hidden || documents.has(name.replace(' ', '-')), `${name} was not tried`);
+  }
+});
+
+test('pools and machines that are not well have documents, too', async () => {
+  const file = await open('oak.pool', 'r+');
+  await file.write(Buffer.alloc(4096, 1), 0, 4096, 1024 * 1024);
+  await file.close();
+  await real('dump elm');
+  const held = fakeFound('held', 1);
+  await fake(['list'], {
+    scan: async () => [held, fakeFound('well', 2)],
+    open(target) {
+      if (target.endsWith('held')) return Promise.reject(new MpoolError('ERR_MPOOL_BUSY', target));
+      return Promise.resolve(fakePool({ ...fakeInfo(held), health: 'faulted', fault: 'failed' }));
+    },
+  });
+  const findings = new Findings();
+  for (let i = 0; i < 120; i++) {
+    const id = { idLow: 0x1101, idHigh: 0 };
+    findings.add('error', 'page', { device: '/x', offsetBytes: 4096 * i }, 'checksum', id);
+  }
+  await fake(['check', 'held'], { check: async () => findings.report(1.5) }, 1);
+  await fake(['doctor'], {
+    diagnose: async () => ({
+      engine: 'threads',
+      rungs: [{ name: 'aio', usable: false, inUse: false, reason: 'EPERM', advice: 'allow it' }],
+      kernel: '6.1',
+      node: 'v20',
+      hugePages: { mode: 'never', usable: false },
+      memlockBytes: null,
+      threadCount: 4,
+      advice: ['allow it'],
+    }),
+  });
+});
+
+test('every member that is documented was met', () => {
+  assert.deepEqual(
+    validator.members.filter((member) => !validator.seen.has(member)),
+    [],
+  );
+  const listed = schema.anyOf!.map(({ $ref }) => $ref!.replace('#/$defs/', ''));
+  assert.deepEqual([...documents.keys()].toSorted(), listed.toSorted());
+});
+
+test('documents that are not so are found to be wrong', () => {
+  for (const [kind, document] of documents) {
+    const wrong = (changed: object): boolean => validator.problems(changed, kind).length > 0;
+    assert.ok(wrong({ ...document, more: 1 }), `${kind}: an unknown member`);
+    for (const member of Object.keys(document)) {
+      const { [member]: value, ...rest } = document;
+      assert.ok(wrong(rest), `${kind} without ${member}`);
+      const other = typeof value === 'string' ? 7 : 'seven';
+      assert.ok(wrong({ ...document, [member]: other }), `${kind} with another ${member}`);
+    }
+  }
+  const pool = documents.get('create')!['pool'] as object;
+  const odd = { ...documents.get('create')!, pool: { ...pool, uuid: '0' } };
+  assert.match(validator.problems(odd, 'create').join(), /pool\.uuid: not like/);
+});
+
+test('docs/json.md is made of the schema', async () => {
+  const script = join(ROOT, 'scripts/json-doc.mjs');
+  const text = execFileSync(process.execPath, [script, '--print'], { encoding: 'utf8' });
+  const page = await readFile(join(ROOT, 'docs/json.md'), 'utf8');
+  assert.equal(page, text, 'run: node scripts/json-doc.mjs');
+});
