@@ -80,8 +80,10 @@ napi_value share_detach_js(napi_env env, napi_callback_info info) {
   if (!in.valid) return invalid(env);
   TableLock lock;
   Share* share = share_of(id);
+  // A stale id must not be looked up further: its slot may be another share's by now.
+  if (share == nullptr) return number(env, -ENOENT);
   ShareCount* count = count_of(environment_of(env), id);
-  if (share == nullptr || count->attachments == 0) return number(env, -ENOENT);
+  if (count->attachments == 0) return number(env, -ENOENT);
   count->attachments--;
   share->attachments--;
   return number(env, 0);
@@ -105,8 +107,9 @@ napi_value share_close_js(napi_env env, napi_callback_info info) {
   if (!in.valid) return invalid(env);
   TableLock lock;
   Share* share = share_of(id);
+  if (share == nullptr) return number(env, -ENOENT);
   ShareCount* count = count_of(environment_of(env), id);
-  if (share == nullptr || !count->owned) return number(env, -ENOENT);
+  if (!count->owned) return number(env, -ENOENT);
   share->closing = true;
   if (gone) {
     count->owned = false;

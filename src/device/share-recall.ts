@@ -9,15 +9,23 @@ export function announceRecall(share: number): void {
   channel.close();
 }
 
+/** How soon a share is looked at whose owner ended without a word. */
+const LOOK_MS = 200;
+
 /**
- * Calls back for each share that another thread recalls, until the returned function is called. Does not
- * keep the thread alive.
+ * Calls back for each share that another thread recalls, and now and then without one, so that the caller looks for those
+ * whose owner has ended; until the returned function is called. Does not keep the thread alive.
  */
-export function listenForRecalls(onRecall: (share: number) => void): () => void {
+export function listenForRecalls(onRecall: (share?: number) => void): () => void {
   const channel = new BroadcastChannel(CHANNEL);
   channel.addEventListener('message', (event) => {
     onRecall((event as unknown as { data: number }).data);
   });
   channel.unref();
-  return () => channel.close();
+  const timer = setInterval(onRecall, LOOK_MS);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    channel.close();
+  };
 }

@@ -18,14 +18,15 @@ export interface AttachEnvironment {
   attachMapping(handle: number, path: string): DeviceMapping;
   attachShare(share: number): boolean;
   detachShare(share: number): void;
-  /** @returns what ends it */
-  listenForRecalls(onRecall: (share: number) => void): () => void;
+  isClosing(share: number): boolean;
+  /** Without a share: any may have lost its owner. @returns what ends it */
+  listenForRecalls(onRecall: (share?: number) => void): () => void;
 }
 
 const CHECKSUM_CACHE_BYTES = 16 * MIB;
 
-/** Maps attached in this thread, by share. */
-const ATTACHED = new Map<number, Set<ObjectMap>>();
+/** Attached in this thread, by share. Not the handles: those may be forgotten. */
+const ATTACHED = new Map<number, Set<MapCore>>();
 let stopListening: (() => void) | undefined;
 
 /**
@@ -35,28 +36,40 @@ let stopListening: (() => void) | undefined;
  */
 export function attachMap(environment: AttachEnvironment, shared: SharedMap): MblockMap {
   const token = checkToken(shared);
-  if (!environment.attachShare(token.share)) throw new MpoolError('ERR_MPOOL_CLOSED', 'the map');
+  listen(environment);
+  if (!environment.attachShare(token.share)) {
+    stopWhenIdle();
+    throw new MpoolError('ERR_MPOOL_CLOSED', 'the map');
+  }
   const mappings: DeviceMapping[] = [];
   try {
     for (const { handle, path } of token.mappings) {
       mappings.push(environment.attachMapping(handle, path));
     }
+    return attached(environment, token, mappings);
   } catch (error) {
     for (const mapping of mappings) void mapping.close();
     environment.detachShare(token.share);
+    stopWhenIdle();
     throw error;
   }
-  const objects = decodeObjects(token, mappings);
-  const backing = backingOf(environment, token, mappings, () => forget(token.share, map));
-  const core = new MapCore({
-    objects,
+}
+
+function attached(
+  environment: AttachEnvironment,
+  token: MapToken,
+  mappings: readonly DeviceMapping[],
+): MblockMap {
+  const core: MapCore = new MapCore({
+    objects: decodeObjects(token, mappings),
     temperature: TEMPERATURES[token.temperature]!,
-    backing,
+    backing: backingOf(environment, token, mappings, () => forget(token.share, core)),
   });
-  const ids = objects.map((each) => idFromHalves(each.idLow, each.idHigh) as MblockId);
-  const map: ObjectMap = new ObjectMap({ ids: Object.freeze(ids), core, linear: undefined });
-  remember(environment, token.share, map);
-  return map;
+  const ids = core.objects.map((each) => idFromHalves(each.idLow, each.idHigh) as MblockId);
+  const cores = ATTACHED.get(token.share);
+  if (cores === undefined) ATTACHED.set(token.share, new Set([core]));
+  else cores.add(core);
+  return new ObjectMap({ ids: Object.freeze(ids), core, linear: undefined });
 }
 
 function checkToken(shared: SharedMap): MapToken {
@@ -64,23 +77,40 @@ function checkToken(shared: SharedMap): MapToken {
   if (typeof token !== 'object' || token === null || token.kind !== 'mpool.map') {
     throw invalidArgument('not what share() of a map gave', 'type');
   }
-  if (token.processId === process.pid) return token;
-  throw invalidArgument('the map is of another process', 'type');
+  if (token.processId !== process.pid) {
+    throw invalidArgument('the map is of another process', 'type');
+  }
+  const { objects, hits, mappings, share, temperature } = token;
+  const whole =
+    objects instanceof Float64Array &&
+    objects.length % OBJECT_WORDS === 0 &&
+    Array.isArray(mappings) &&
+    Array.isArray(hits) &&
+    hits.every((each) => each instanceof Uint32Array) &&
+    (objects.length === 0 || mappings.length > 0) &&
+    Number.isInteger(share) &&
+    TEMPERATURES[temperature] !== undefined;
+  if (whole) return token;
+  throw invalidArgument('what share() gave is to be passed on whole, by postMessage()', 'type');
 }
 
-function remember(environment: AttachEnvironment, share: number, map: ObjectMap): void {
-  const maps = ATTACHED.get(share);
-  if (maps === undefined) ATTACHED.set(share, new Set([map]));
-  else maps.add(map);
+function listen(environment: AttachEnvironment): void {
   stopListening ??= environment.listenForRecalls((recalled) => {
-    for (const each of ATTACHED.get(recalled) ?? []) void each.unmap();
+    for (const [share, cores] of ATTACHED) {
+      if (share !== recalled && !environment.isClosing(share)) continue;
+      for (const core of cores) void core.unmap();
+    }
   });
 }
 
-function forget(share: number, map: ObjectMap): void {
-  const maps = ATTACHED.get(share);
-  maps?.delete(map);
-  if (maps?.size === 0) ATTACHED.delete(share);
+function forget(share: number, core: MapCore): void {
+  const cores = ATTACHED.get(share);
+  cores?.delete(core);
+  if (cores?.size === 0) ATTACHED.delete(share);
+  stopWhenIdle();
+}
+
+function stopWhenIdle(): void {
   if (ATTACHED.size > 0) return;
   stopListening?.();
   stopListening = undefined;

@@ -82,9 +82,9 @@ class Lending implements MapLending {
   }
 
   async #wait(share: number): Promise<void> {
-    this.#shares.announceRecall(share);
     while (this.#shares.attachedCount(share) > 0) {
-      // A thread that ends says nothing, so it is looked for.
+      // Again and again: a thread that is just attaching may not listen yet, and one that ends says nothing.
+      this.#shares.announceRecall(share);
       await new Promise<void>((resume) => this.#clock.after(RECALL_POLL_MS, resume, true));
     }
     this.#shares.closeShare(share);

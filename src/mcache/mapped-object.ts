@@ -29,9 +29,6 @@ export class MappedObject {
   /** Advised to be read in sequence; then the page up to which read-ahead has gone. */
   readAhead = false;
   readAheadEnd = 0;
-  /** Some bit of it may be set; in other threads nobody tells. */
-  #mayBeReady = false;
-  #sharedWithThreads = false;
 
   /** In the object table of its store, and its row for the reaper; -1 in another thread. */
   readonly tableIndex: number;
@@ -88,27 +85,21 @@ export class MappedObject {
   /** Its page was verified, and is in the page cache. */
   setReady(page: number): void {
     const at = this.pageAddress + page;
-    this.#mayBeReady = true;
     Atomics.or(this.mapping.readyBits, bytePositionOf(at), 1 << (at & 7));
   }
 
-  /** Nothing is known of the pages any more. Objects begin and end at whole bytes of the bits. */
+  /**
+   * Nothing is known of the pages any more, whichever thread verified them. Objects begin and end at whole bytes
+   * of the bits. What is zero is only read: bits of a large device take no memory where nothing is mapped.
+   */
   clearReady(firstPage = 0, pageCount = this.pageCount): void {
-    if (!this.#mayBeReady) return;
+    const { readyBits } = this.mapping;
     const first = this.pageAddress + firstPage;
-    const end = first + pageCount;
-    this.mapping.readyBits.fill(0, bytePositionOf(first), bytePositionOf(end + 7));
-    if (pageCount === this.pageCount) this.#mayBeReady = this.#sharedWithThreads;
-  }
-
-  /** From now on other threads may set bits. */
-  shareWithThreads(): void {
-    this.#sharedWithThreads = true;
-    this.#mayBeReady = true;
+    const end = bytePositionOf(first + pageCount + 7);
+    for (let i = bytePositionOf(first); i < end; i++) if (readyBits[i] !== 0) readyBits[i] = 0;
   }
 
   readyCount(): number {
-    if (!this.#mayBeReady) return 0;
     const first = bytePositionOf(this.pageAddress);
     const end = bytePositionOf(this.pageAddress + this.pageCount + 7);
     const bits = this.mapping.readyBits;

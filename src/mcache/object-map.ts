@@ -80,7 +80,7 @@ export class ObjectMap implements MblockMap {
   }
 
   ready(index: number, offsetBytes: number, lengthBytes: number): boolean {
-    const object = this.#objects[index] ?? this.#object(index);
+    const object = this.#object(index);
     const inside = offsetBytes >= 0 && lengthBytes >= 0;
     if (!inside || offsetBytes + lengthBytes > object.lengthBytes) {
       this.#refuseRange(object, offsetBytes, lengthBytes);
@@ -192,7 +192,6 @@ export class ObjectMap implements MblockMap {
     const { lending } = this.#core;
     if (lending === undefined) throw invalidArgument('the map cannot be lent to other threads');
     for (const object of this.#objects) {
-      object.shareWithThreads();
       this.#core.backing.shown(object);
     }
     return lending.token(this.#core);
@@ -227,7 +226,8 @@ export class ObjectMap implements MblockMap {
 
   #viewOf(index: number, object: MappedObject): Uint8Array {
     const existing = this.#views[index];
-    if (existing !== undefined) return existing;
+    // Of length 0 when somebody, a byte stream for one, took its memory away.
+    if (existing !== undefined && existing.length === object.lengthBytes) return existing;
     const view = this.#makeView(index, object);
     this.#views[index] = view;
     this.#core.backing.shown(object);
@@ -307,7 +307,8 @@ export class ObjectMap implements MblockMap {
   }
 
   #object(index: number): MappedObject {
-    const object = this.#objects[index];
+    // 'length' is a property of arrays, too.
+    const object = typeof index === 'number' ? this.#objects[index] : undefined;
     if (object !== undefined) return object;
     throw invalidArgument(`index ${String(index)} of a map of ${this.#objects.length} objects`);
   }

@@ -81,10 +81,12 @@ export class ObjectRows implements ResidentSet {
     const ready = objects.map((object) => object?.readyCount() ?? 0);
     const counts = await mapRanges(objects, (mapping, ranges) => mapping.resident(ranges));
     this.#stillThere(rows, objects, (row, object, i) => {
-      this.chunks[row >>> CHUNK_SHIFT]!.residentPages[row & ROW_MASK] = counts[i]!;
+      const { residentPages } = this.chunks[row >>> CHUNK_SHIFT]!;
+      const fell = counts[i]! < residentPages[row & ROW_MASK]!;
+      residentPages[row & ROW_MASK] = counts[i]!;
       this.unflag(row, STALE);
-      // The kernel took some by itself, nobody knows which.
-      if (counts[i]! < ready[i]!) object.clearReady();
+      // The kernel, or somebody else, took some: nobody knows which.
+      if (fell || counts[i]! < ready[i]!) object.clearReady();
     });
   }
 

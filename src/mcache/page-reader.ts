@@ -99,12 +99,17 @@ export class PageReader {
       this.#governor.arrived(count);
       settled(error);
     };
-    this.#governor.admit(count, () =>
-      this.#source.sums(object, (error, sums) => {
-        if (error !== null) finish(error);
-        else this.#readPart(object, sums!, first, count, target, finish);
-      }),
-    );
+    this.#governor.admit(count, () => {
+      try {
+        this.#source.sums(object, (error, sums) => {
+          if (error !== null) finish(error);
+          else this.#readPart(object, sums!, first, count, target, finish);
+        });
+      } catch (error) {
+        // Whoever admits has others to admit.
+        finish(new MpoolError('ERR_MPOOL_IO', object.mapping.path, { cause: error }));
+      }
+    });
   }
 
   #inParts(count: number, finish: Finish, start: (part: number, settled: Finish) => void): void {

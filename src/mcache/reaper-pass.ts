@@ -57,7 +57,8 @@ export class Passes {
       for (let row = 0; row < ledger.set.rowEnd && !ledger.removed;) {
         if (left === 0) {
           // oxlint-disable-next-line no-await-in-loop -- that others have a turn is the purpose
-          await new Promise<void>((resolve) => void this.#clock.after(0, resolve));
+          // Kept alive: somebody may wait for what this round allows.
+          await new Promise<void>((resolve) => void this.#clock.after(0, resolve, true));
           left = SLICE_ROWS;
           if (ledger.removed) break;
         }

@@ -290,7 +290,7 @@ export class Reaper implements ReaperDoor {
       try {
         listener(argument);
       } catch (error) {
-        process.emitWarning(error instanceof Error ? error : String(error));
+        process.emitWarning(error instanceof Error ? error : 'a listener of the reaper threw');
       }
     }
   }

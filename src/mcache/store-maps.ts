@@ -44,6 +44,8 @@ export class StoreMapCollections implements StoreMaps, MapBacking {
   readonly #byIndex = new Map<number, MappedObject>();
   readonly #mappings: StoreMappings;
   readonly #cores = new Set<MapCore>();
+  /** Holders that closed: a map that is being made for one comes too late. */
+  readonly #left = new WeakSet<object>();
   readonly #evictions = new Set<Promise<void>>();
   #closing: Promise<void> | null = null;
 
@@ -74,13 +76,15 @@ export class StoreMapCollections implements StoreMaps, MapBacking {
     const temperature = options.temperature ?? 'cold';
     checkTemperature(temperature);
     this.#assertOpen();
-    const indices = ids.map((id) => this.#indexOf(id));
+    // A hole in the array is no id, too.
+    const indices = Array.from(ids, (id) => this.#indexOf(id));
     const { table } = this.#store;
     for (const index of indices) table.ref(index);
     try {
       const found = this.#mappings.of(indices);
       const mappings = found instanceof Promise ? await found : found;
       this.#assertOpen();
+      if (this.#left.has(holder)) throw new MpoolError('ERR_MPOOL_CLOSED', this.#store.name);
       return this.#make(ids, indices, mappings, temperature, options.linear === true, holder);
     } catch (error) {
       for (const index of indices) if (table.unref(index)) this.#store.reclaim(index);
@@ -103,6 +107,7 @@ export class StoreMapCollections implements StoreMaps, MapBacking {
   }
 
   async unmapOf(holder: object): Promise<void> {
+    this.#left.add(holder);
     const cores = [...this.#cores].filter((core) => core.holder === holder);
     await Promise.all(cores.map((core) => core.unmap()));
   }

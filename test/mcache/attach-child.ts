@@ -13,6 +13,15 @@ if (how === 'late') {
   } catch (error) {
     parentPort!.postMessage((error as { code: string }).code);
   }
+} else if (how === 'again and again') {
+  parentPort!.on('message', (each: SharedMap) => {
+    try {
+      const view = attachMap(each).view(0);
+      parentPort!.postMessage(view[0] === pattern(1, 1)[0] ? 'attached' : 'wrong');
+    } catch (error) {
+      parentPort!.postMessage((error as { code: string }).code);
+    }
+  });
 } else {
   const map = attachMap(shared);
   if (how === 'compare') {

@@ -236,8 +236,44 @@ test('what cannot be mapped is refused, and nothing of it is mapped then', async
   for (const [what, options, code] of wrong) {
     await refuses(() => pool.map(what as MblockId[], options as object), code);
   }
+  const { freeUsableBytes } = await pool.usage();
+  const hole = [ids[0]!];
+  hole.length = 2;
+  await refuses(() => pool.map(hole), 'ERR_MPOOL_INVALID_ARG');
   await pool.mblocks.delete(ids, { refuseMapped: true });
+  assert.equal((await pool.usage()).freeUsableBytes, freeUsableBytes + 2 * MIB, 'nothing is held');
   await open.abort();
+  await closeClean(setup);
+});
+
+test('a map that is still being made when its handle closes is not made', async () => {
+  const setup = await freshPool();
+  const other = await openHere(setup.host);
+  const ids = await some(setup.pool, 1);
+  const making = refuses(() => other.map(ids), 'ERR_MPOOL_CLOSED');
+  await other.close();
+  await making;
+  await setup.pool.mblocks.delete(ids, { refuseMapped: true });
+  await closeClean(setup);
+});
+
+test('what a listener of the reaper throws is its own', async () => {
+  const setup = await freshPool();
+  const { reaper } = setup.host.environment.mcache;
+  reaper.configure({ budgetBytes: MIB, ttlMs: 1 });
+  let told = 0;
+  reaper.on('evict', () => {
+    told += 1;
+    throw Object.create(null);
+  });
+  const ids = await some(setup.pool, 8, 250 * PAGE);
+  await using map = await setup.pool.map(ids);
+  for (let turn = 0; turn < 2; turn++) {
+    for (const i of ids.keys()) await map.read(i, 0, 250 * PAGE);
+    await untilQuiet(setup.host);
+  }
+  assert.ok(told >= 2, `${told}`);
+  await map.unmap();
   await closeClean(setup);
 });
 
@@ -295,6 +331,8 @@ test('wrong arguments of a map are refused before anything is read', async () =>
     () => map.view(1),
     () => map.view(-1),
     () => map.view(0.5),
+    () => map.view('length' as unknown as number),
+    () => map.ready('at' as unknown as number, 0, 0),
     () => map.lengthBytes(9),
     () => map.ready(0, 9_999, 2),
     () => map.ready(0, -1, 1),

@@ -8,7 +8,16 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { create, isMpoolError, type MblockId, open, type Pool, reaper } from '../../src/index.ts';
+import {
+  attachMap,
+  create,
+  isMpoolError,
+  type MblockId,
+  open,
+  type Pool,
+  reaper,
+  type SharedMap,
+} from '../../src/index.ts';
 import { loopDevice, noLoopDevices, temporaryFolder } from '../device/places.ts';
 import { pattern } from '../pool/pool-host.ts';
 import { Churn } from './churn.ts';
@@ -161,6 +170,52 @@ test('other threads have the same memory, and the owner waits for them', async (
   assert.equal(await said(late), 'ERR_MPOOL_CLOSED');
   await ended(late);
   await pool.close();
+});
+
+test('a map that ends just as others attach ends all the same', async (t) => {
+  const path = join(temporaryFolder(t, 'build'), 'recall.mpool');
+  const name = `recall-${process.pid}`;
+  const pool = await create({
+    name,
+    capacity: { path, sizeBytes: 32 * MIB, mblockSizeBytes: MIB },
+  });
+  t.after(() => pool.close({ force: true }));
+  const ids = await filled(pool, 2, 100_000);
+  const worker = new Worker(new URL('./attach-child.js', import.meta.url), {
+    workerData: { how: 'again and again', map: undefined },
+  });
+  t.after(() => worker.terminate());
+  let attached = 0;
+  worker.on('message', (how) => (attached += Number(how === 'attached')));
+  for (let trial = 0; trial < 60; trial++) {
+    const map = await pool.map(ids);
+    worker.postMessage(map.share());
+    for (const end = performance.now() + (trial % 12); performance.now() < end;);
+    if (trial % 3 === 0) await new Promise(setImmediate);
+    await map.unmap();
+  }
+  assert.ok(attached > 0, 'some were attached in time');
+
+  const map = await pool.map(ids);
+  const token = map.share();
+  for (const wrong of [
+    JSON.parse(JSON.stringify(token)),
+    { ...token, objects: undefined },
+    { ...token, mappings: [] },
+    { ...token, processId: 1 },
+    { kind: 'mpool.map' },
+    undefined,
+  ]) {
+    assert.throws(() => attachMap(wrong as SharedMap), { code: 'ERR_MPOOL_INVALID_ARG' });
+  }
+  // In this thread too, with marks of its own; what one purges no one has.
+  const own = attachMap(token);
+  await map.getPages(0, [0]);
+  assert.ok(own.ready(0, 0, 1));
+  await own.purge();
+  assert.ok(!own.ready(0, 0, 1) && !map.ready(0, 0, 1));
+  await map.unmap();
+  assert.equal(own.mapped, false);
 });
 
 test('a map that is forgotten is released by the garbage collector, with a warning; its views keep it', (t) => {
