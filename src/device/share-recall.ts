@@ -13,8 +13,9 @@ export function announceRecall(share: number): void {
 const LOOK_MS = 200;
 
 /**
- * Calls back for each share that another thread recalls, and now and then without one, so that the caller looks for those
- * whose owner has ended; until the returned function is called. Does not keep the thread alive.
+ * Calls back for each share that another thread recalls; and now and then without one, so that the caller
+ * looks for those whose owner has ended. Until the returned function is called. Does not keep the thread
+ * alive.
  */
 export function listenForRecalls(onRecall: (share?: number) => void): () => void {
   const channel = new BroadcastChannel(CHANNEL);

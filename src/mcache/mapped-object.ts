@@ -89,8 +89,8 @@ export class MappedObject {
   }
 
   /**
-   * Nothing is known of the pages any more, whichever thread verified them. Objects begin and end at whole bytes
-   * of the bits. What is zero is only read: bits of a large device take no memory where nothing is mapped.
+   * Nothing is known of the pages any more, whichever thread verified them. Objects begin and end at whole
+   * bytes of the bits. What is zero is only read: bits take no memory where nothing is mapped.
    */
   clearReady(firstPage = 0, pageCount = this.pageCount): void {
     const { readyBits } = this.mapping;

@@ -13,8 +13,8 @@ export interface MapOptions {
   /** 'cold' by default. An object in several maps has the hottest of their temperatures. */
   temperature?: Temperature | undefined;
   /**
-   * Also lay the objects out in one contiguous region: object i at i × bucketBytes, zeros between. The region is
-   * at most 2^mappedRegionLog2 bytes long (a parameter of the pool); costs a VMA an object.
+   * Also lay the objects out in one contiguous region: object i at i × bucketBytes, zeros between. It is at
+   * most 2^mappedRegionLog2 bytes long (a parameter of the pool), and costs a VMA an object.
    */
   linear?: boolean | undefined;
 }
@@ -45,8 +45,8 @@ export interface MblockMap extends AsyncDisposable {
    */
   view(index: number): Uint8Array;
   /**
-   * True when the pages of the range were verified by getPages() or read() and not evicted since, as far as is
-   * known: touching them in view() does not block. Counts as an access. Costs about 10 ns a call.
+   * True when the pages of the range were verified by getPages() or read() and not evicted since, as far as
+   * is known: touching them in view() does not block. Counts as an access. Costs about 10 ns a call.
    */
   ready(index: number, offsetBytes: number, lengthBytes: number): boolean;
   /**

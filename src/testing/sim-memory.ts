@@ -13,7 +13,7 @@ export interface SimLevel {
 }
 
 /**
- * The memory of a simulated machine: its levels may be set at any time. When what devices' mappings cache does
+ * The memory of a simulated machine: levels may be set at any time. When what devices' mappings cache does
  * not fit any more, the oldest pages go, as a kernel would see to, and are counted as reclaimed.
  */
 export class SimMemory implements MemoryGauge {
