@@ -167,8 +167,8 @@ function toolPage() {
   const usage = `.HP\n${bold('mpool')} ${italic('COMMAND')} [options] [${italic('ARG')}...] [param=value...]
 .HP\n${bold('mpool')} ${bold('-h')} [${bold('-v')}] | ${bold('-V')} [${bold('-v')}]\n`;
   const about = [
-    `${description}. A pool is made of devices or files; it has mblocks, written once and read from then on, ` +
-      'mlogs, to which records are appended, and MDCs, logs that are compacted in one step.',
+    `${description}. A pool is made of devices or files; it has mblocks, written once and read from ` +
+      'then on, mlogs, to which records are appended, and MDCs, logs that are compacted in one step.',
     GRAMMAR.shortened,
     GRAMMAR.pool,
     `${GRAMMAR.values} ${GRAMMAR.words} ${GRAMMAR.json}`,
