@@ -27,6 +27,7 @@ void environment_end(napi_async_cleanup_hook_handle, void* data) {
   shares_end(environment);
   if (drained && environment->offloaded.load() == 0) {
     slabs_end(environment);
+    shared_end(environment);
     mappings_end(environment);
   }
   environment_release(environment);
@@ -42,6 +43,7 @@ const Export EXPORTS[] = {
     {"crc32c", crc32c_js},
     {"crc32cPages", crc32c_pages_js},
     {"directLimits", direct_limits_js},
+    {"duplicate", duplicate_js},
     {"lock", lock_js},
     {"mapAttach", map_attach_js},
     {"mapBits", map_bits_js},
@@ -51,11 +53,18 @@ const Export EXPORTS[] = {
     {"mapStitch", map_stitch_js},
     {"mapView", map_view_js},
     {"mapWork", map_work_js},
+    {"mapShared", map_shared_js},
+    {"memoryFile", memory_file_js},
     {"offload", offload_js},
+    {"peerCredentials", peer_credentials_js},
+    {"peerGroups", peer_groups_js},
+    {"receiveDescriptors", receive_descriptors_js},
     {"ringClose", ring_close_js},
     {"ringEnter", ring_enter_js},
     {"ringMemory", ring_memory_js},
     {"ringOpen", ring_open_js},
+    {"sendDatagram", send_datagram_js},
+    {"sendDescriptors", send_descriptors_js},
     {"setDirect", set_direct_js},
     {"shareAttach", share_attach_js},
     {"shareClose", share_close_js},
@@ -66,6 +75,7 @@ const Export EXPORTS[] = {
     {"slabMap", slab_map_js},
     {"slabUnmap", slab_unmap_js},
     {"windowDetach", window_detach_js},
+    {"unmapShared", unmap_shared_js},
 };
 
 napi_value initialize(napi_env env, napi_value exports) {

@@ -22,6 +22,15 @@ napi_value lock_js(napi_env env, napi_callback_info info) {
   return number(env, flock(fd, operation | LOCK_NB) < 0 ? -errno : 0);
 }
 
+// (fd) → another descriptor of the same open file, or negative errno
+napi_value duplicate_js(napi_env env, napi_callback_info info) {
+  Arguments<1> in(env, info);
+  int fd = in.i32(0);
+  if (!in.valid) return invalid(env);
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return number(env, copy < 0 ? -errno : copy);
+}
+
 // (fd, direct: 0 | 1) → 0 or negative errno; turns O_DIRECT of the open file on or off
 napi_value set_direct_js(napi_env env, napi_callback_info info) {
   Arguments<2> in(env, info);

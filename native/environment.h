@@ -54,6 +54,8 @@ struct Environment {
   // Handles are indexes here: a number from elsewhere can at worst name a closed reactor.
   Reactor reactors[REACTOR_COUNT_MAX];
   Slab* slabs = nullptr;
+  // Mapped memory files, which other processes have too.
+  Slab* shared = nullptr;
   // libuv handles that still have to be closed before this memory may go.
   uint32_t handles = 0;
   bool ending = false;
@@ -81,6 +83,7 @@ napi_value slab_map_js(napi_env env, napi_callback_info info);
 napi_value slab_unmap_js(napi_env env, napi_callback_info info);
 napi_value offload_js(napi_env env, napi_callback_info info);
 napi_value lock_js(napi_env env, napi_callback_info info);
+napi_value duplicate_js(napi_env env, napi_callback_info info);
 napi_value block_limits_js(napi_env env, napi_callback_info info);
 napi_value direct_limits_js(napi_env env, napi_callback_info info);
 napi_value map_open_js(napi_env env, napi_callback_info info);
@@ -98,6 +101,14 @@ napi_value share_detach_js(napi_env env, napi_callback_info info);
 napi_value share_count_js(napi_env env, napi_callback_info info);
 napi_value share_close_js(napi_env env, napi_callback_info info);
 napi_value share_closing_js(napi_env env, napi_callback_info info);
+napi_value peer_credentials_js(napi_env env, napi_callback_info info);
+napi_value peer_groups_js(napi_env env, napi_callback_info info);
+napi_value send_datagram_js(napi_env env, napi_callback_info info);
+napi_value send_descriptors_js(napi_env env, napi_callback_info info);
+napi_value receive_descriptors_js(napi_env env, napi_callback_info info);
+napi_value memory_file_js(napi_env env, napi_callback_info info);
+napi_value map_shared_js(napi_env env, napi_callback_info info);
+napi_value unmap_shared_js(napi_env env, napi_callback_info info);
 napi_value crc32c_js(napi_env env, napi_callback_info info);
 napi_value crc32c_pages_js(napi_env env, napi_callback_info info);
 
@@ -112,6 +123,7 @@ void windows_end(Environment* environment);
 // No I/O of the thread uses their descriptors any more.
 void mappings_end(Environment* environment);
 void shares_end(Environment* environment);
+void shared_end(Environment* environment);
 // Frees the environment once its last libuv handle is closed.
 void environment_release(Environment* environment);
 

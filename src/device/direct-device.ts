@@ -8,7 +8,7 @@
  *  3. I/O stays inside 0 … sizeBytes; what the kernel did short is continued, never passed on.
  *  4. An operation in flight holds the device and its buffer, so neither can be collected.
  */
-import { close } from 'node:fs';
+import { close, constants as openFlags, open } from 'node:fs';
 import { constants } from 'node:os';
 import { promisify } from 'node:util';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
@@ -27,7 +27,7 @@ import type { DeviceLimits } from './device-limits.ts';
 import type { DeviceMapping } from './device-mapping.ts';
 import { IoOperation } from './io-operation.ts';
 import type { IoEngine } from './io-engine.ts';
-import { ioError } from './io-error.ts';
+import { ioError, pathError, systemErrno } from './io-error.ts';
 import { pageBuffers } from './page-buffers.ts';
 import { openMapping } from './system-mapping.ts';
 import { threadEngine } from './thread-engine.ts';
@@ -36,6 +36,7 @@ const { errno: E } = constants;
 /** Answers that mean: this device has no discard. It is advisory, so that is no failure. */
 const NO_DISCARD = new Set([E.EOPNOTSUPP, E.ENOTTY, E.ENOSYS, E.EINVAL, E.EPERM]);
 const closeDescriptor = promisify(close);
+const openDescriptor = promisify(open);
 
 export interface DirectDeviceOptions {
   path: string;
@@ -43,6 +44,8 @@ export interface DirectDeviceOptions {
   fd: number;
   /** Holds the claim of what is behind the device; closed with it. */
   backingFd: number | undefined;
+  /** Without O_DIRECT, where the device cannot be opened again by this process; closed with it. */
+  bufferedFd?: number | undefined;
   readOnly: boolean;
   limits: DeviceLimits;
   engine: IoEngine;
@@ -60,6 +63,7 @@ export class DirectDevice implements Device {
   readonly #engine: IoEngine;
   readonly #fd: number;
   readonly #backingFd: number | undefined;
+  readonly #bufferedFd: number | undefined;
   readonly #measure: () => Promise<number>;
   #sizeBytes: number;
   #inFlight = 0;
@@ -68,6 +72,7 @@ export class DirectDevice implements Device {
 
   constructor(options: DirectDeviceOptions) {
     const { path, kind, fd, backingFd, readOnly, limits, engine, measure } = options;
+    this.#bufferedFd = options.bufferedFd;
     this.path = path;
     this.kind = kind;
     this.engine = engine.name;
@@ -157,7 +162,25 @@ export class DirectDevice implements Device {
     if (this.#closing !== undefined) throw new MpoolError('ERR_MPOOL_CLOSED', this.path);
     this.#inFlight++;
     try {
-      return await openMapping(this.#fd, this.path, this.#sizeBytes, this.#engine.name);
+      const source = { deviceFd: this.#fd, bufferedFd: this.#bufferedFd };
+      return await openMapping(source, this.path, this.#sizeBytes, this.#engine.name);
+    } finally {
+      this.#finished();
+    }
+  }
+
+  /**
+   * Opens the same file or device once more, only for reading: its flags and place are its own, and it has
+   * no part in the claim. The caller closes it.
+   * @param options.direct past the page cache, where the file system lets it
+   */
+  async openReadOnly(options: { direct: boolean }): Promise<number> {
+    if (this.#closing !== undefined) throw new MpoolError('ERR_MPOOL_CLOSED', this.path);
+    this.#inFlight++;
+    try {
+      return await openAgain(this.#fd, options.direct);
+    } catch (error) {
+      throw pathError(error, this.path);
     } finally {
       this.#finished();
     }
@@ -176,6 +199,7 @@ export class DirectDevice implements Device {
     }
     await closeDescriptor(this.#fd);
     if (this.#backingFd !== undefined) await closeDescriptor(this.#backingFd);
+    if (this.#bufferedFd !== undefined) await closeDescriptor(this.#bufferedFd);
   }
 
   #check(offsetBytes: number, lengthBytes: number): void {
@@ -268,6 +292,18 @@ export class DirectDevice implements Device {
       pageBuffers.release(buffer);
       done(error);
     });
+  }
+}
+
+/** By way of /proc: the path may lead elsewhere by now, or not be open to this process any more. */
+async function openAgain(fd: number, direct: boolean): Promise<number> {
+  const path = `/proc/self/fd/${fd}`;
+  if (!direct) return openDescriptor(path, openFlags.O_RDONLY);
+  try {
+    return await openDescriptor(path, openFlags.O_RDONLY | openFlags.O_DIRECT);
+  } catch (error) {
+    if (systemErrno(error) !== -E.EINVAL) throw error;
+    return openDescriptor(path, openFlags.O_RDONLY);
   }
 }
 

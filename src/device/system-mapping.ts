@@ -46,25 +46,31 @@ const closeDescriptor = promisify(close);
 
 /**
  * Maps what is behind a device's descriptor. Opened anew through /proc: the same inode, whatever became of
- * the path, and without O_DIRECT.
+ * the path, and without O_DIRECT. A descriptor that was passed from another process is duplicated instead.
  * @throws ERR_MPOOL_ACCESS, ERR_MPOOL_IO
  */
 export async function openMapping(
-  deviceFd: number,
+  { deviceFd, bufferedFd }: { deviceFd: number; bufferedFd: number | undefined },
   path: string,
   lengthBytes: number,
   choice: EngineChoice,
 ): Promise<DeviceMapping> {
-  let fd: number;
-  try {
-    fd = await openDescriptor(`/proc/self/fd/${deviceFd}`, flags.O_RDONLY);
-  } catch (error) {
-    throw pathError(error, path);
-  }
+  const fd = await (bufferedFd === undefined
+    ? openAnew(deviceFd, path)
+    : binding.duplicate(bufferedFd));
+  if (fd < 0) throw ioError(fd, 'fcntl', path);
   const handle = binding.mapOpen(fd, path, lengthBytes);
   if (handle >= 0) return take(handle, path, choice);
   await closeDescriptor(fd);
   throw ioError(handle, 'mmap', path);
+}
+
+async function openAnew(deviceFd: number, path: string): Promise<number> {
+  try {
+    return await openDescriptor(`/proc/self/fd/${deviceFd}`, flags.O_RDONLY);
+  } catch (error) {
+    throw pathError(error, path);
+  }
 }
 
 /**

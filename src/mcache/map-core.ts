@@ -1,3 +1,4 @@
+import type { MpoolError } from '../base/errors.ts';
 import type { Temperature } from '../pool/map-api.ts';
 import type { MapLending, MapSharing } from './map-sharing.ts';
 import type { MappedObject } from './mapped-object.ts';
@@ -38,6 +39,8 @@ export class MapCore {
   /** Whose closing ends the map. */
   readonly holder: object | undefined;
   temperature: Temperature;
+  /** Why it ended, when not by unmap(). */
+  why: MpoolError | undefined;
   /** Once there are views, which have to be ended first. */
   viewer: WeakRef<{ unmap(): Promise<void> }> | undefined;
   readonly #sharing: MapSharing | undefined;

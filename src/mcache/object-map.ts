@@ -314,7 +314,7 @@ export class ObjectMap implements MblockMap {
   }
 
   #assertMapped(): void {
-    if (this.#core.ended) throw new MpoolError('ERR_MPOOL_CLOSED', 'the map');
+    if (this.#core.ended) throw this.#core.why ?? new MpoolError('ERR_MPOOL_CLOSED', 'the map');
   }
 
   #refuseRange(object: MappedObject, offsetBytes: number, lengthBytes: number): never {

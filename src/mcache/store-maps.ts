@@ -112,7 +112,8 @@ export class StoreMapCollections implements StoreMaps, MapBacking {
     await Promise.all(cores.map((core) => core.unmap()));
   }
 
-  close(): Promise<void> {
+  close(why?: MpoolError): Promise<void> {
+    for (const core of this.#cores) core.why = why;
     return (this.#closing ??= this.#close());
   }
 

@@ -57,6 +57,8 @@ export interface Binding {
    * @returns 1 when known, 0 when this kernel does not say, or -errno
    */
   directLimits(fd: number, out: Float64Array): number;
+  /** Another descriptor of the same open file, closed on exec. @returns it or -errno */
+  duplicate(fd: number): number;
   /** flock(2) without waiting. @returns 0 or -errno: -EAGAIN when another has it */
   lock(fd: number, mode: number): number;
   /** One open more, for this thread, of a mapping that any has open. @returns 0 or -ENOENT */
@@ -105,6 +107,20 @@ export interface Binding {
     done: (result: number) => void,
   ): number;
   /**
+   * Maps memory that other processes have too, until unmapShared(). What is mapped read-only must not be
+   * written to: the process would die.
+   * @param fd of memoryFile(): a file that could shrink is refused with -EPERM
+   * @param address 1 long: where it lies
+   */
+  mapShared(
+    fd: number,
+    lengthBytes: number,
+    writable: 0 | 1,
+    address: Float64Array,
+  ): ArrayBuffer | number;
+  /** Zeroed memory to share, of a length that nobody can change. @returns a descriptor or -errno */
+  memoryFile(lengthBytes: number): number;
+  /**
    * One system call on the thread pool. The memory at `address` must stay until `done`.
    * @param done takes the bytes moved, 0, or -errno
    * @returns 0 or -errno, and then `done` is never called
@@ -117,6 +133,35 @@ export interface Binding {
     offsetBytes: number,
     flags: number,
     done: (result: number) => void,
+  ): number;
+  /**
+   * Who connected to a Unix socket, as of then.
+   * @param out 3 long: process, user, group
+   * @returns 0 or -errno
+   */
+  peerCredentials(fd: number, out: Uint32Array): number;
+  /**
+   * Supplementary groups of who connected to a Unix socket, as of then.
+   * @returns how many, or -errno: -ERANGE when `out` is too short
+   */
+  peerGroups(fd: number, out: Uint32Array): number;
+  /**
+   * On the thread pool: connects to a Unix socket, sends `request`, and receives everything until the
+   * peer closes.
+   * @param path without a zero at the end
+   * @param timeoutMs 1 … 60,000
+   * @param done takes 0 and what came, or -errno: -ETIMEDOUT after `timeoutMs`. The descriptors are its own
+   * @returns 0 or -errno, and then `done` is never called
+   */
+  receiveDescriptors(
+    path: Uint8Array,
+    request: Uint8Array,
+    timeoutMs: number,
+    done: (
+      result: number,
+      answer: Uint8Array<ArrayBuffer> | undefined,
+      fds: Int32Array | undefined,
+    ) => void,
   ): number;
   /** @returns 0 or -EBUSY while completions are outstanding */
   ringClose(ring: number): number;
@@ -137,6 +182,17 @@ export interface Binding {
     layout: Uint32Array,
     onCompletions: () => void,
   ): number;
+  /**
+   * Sends one datagram to a Unix socket, without waiting: a service manager's, for one.
+   * @param path a leading NUL byte says an abstract name
+   * @returns 0 or -errno
+   */
+  sendDatagram(path: Uint8Array, bytes: Uint8Array): number;
+  /**
+   * Sends bytes on a Unix socket and descriptors with the first of them, without waiting.
+   * @returns bytes sent, or -errno: -EAGAIN when the socket is full
+   */
+  sendDescriptors(fd: number, bytes: Uint8Array, fds: Int32Array): number;
   /** Turns O_DIRECT of an open file on or off. @returns 0 or -errno */
   setDirect(fd: number, direct: 0 | 1): number;
   /** @returns 0, or -ENOENT when the share is closing or gone */
@@ -165,13 +221,16 @@ export interface Binding {
    *   -EBUSY: its memory was moved away, and stays until that is collected; or -errno
    */
   windowDetach(window: number, buffer: ArrayBuffer, done: () => void): number;
+  /** Detaches every view of it, then unmaps it. @returns 0 or -errno */
+  unmapShared(address: number): number;
 }
 
 const NODE_API_MIN = 9;
 /** An on-heap typed array is at most so long, and handing one over would move it off the heap. */
 const CRC_PLAIN_BYTES_MAX = 64;
 
-function packageRoot(): string {
+/** Where the package.json is. */
+export function packageRoot(): string {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
     const manifest = join(folder, 'package.json');
     if (existsSync(manifest) && /"name":\s*"mpool"/.test(readFileSync(manifest, 'utf8'))) {

@@ -1,5 +1,6 @@
 import type { MblockId } from '../format/object-id.ts';
 import type { Clock } from '../base/clock.ts';
+import type { MpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
 import type { Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
@@ -49,6 +50,6 @@ export interface StoreMaps {
   isMapped(index: number): boolean;
   /** The object is gone, and its space will be another's. */
   reclaimed(index: number): void;
-  /** Unmaps all that is left. */
-  close(): Promise<void>;
+  /** Unmaps all that is left. @param why what the maps say from then on, instead of ERR_MPOOL_CLOSED */
+  close(why?: MpoolError): Promise<void>;
 }

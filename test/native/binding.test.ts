@@ -15,6 +15,7 @@ const NAMES = {
   crc32c: true,
   crc32cPages: true,
   directLimits: true,
+  duplicate: true,
   lock: true,
   mapAttach: true,
   mapBits: true,
@@ -24,11 +25,18 @@ const NAMES = {
   mapStitch: true,
   mapView: true,
   mapWork: true,
+  mapShared: true,
+  memoryFile: true,
   offload: true,
+  peerCredentials: true,
+  peerGroups: true,
+  receiveDescriptors: true,
   ringClose: true,
   ringEnter: true,
   ringMemory: true,
   ringOpen: true,
+  sendDatagram: true,
+  sendDescriptors: true,
   setDirect: true,
   shareAttach: true,
   shareClose: true,
@@ -39,9 +47,10 @@ const NAMES = {
   slabMap: true,
   slabUnmap: true,
   windowDetach: true,
+  unmapShared: true,
 } satisfies Record<keyof Binding, true>;
 
-const { EINVAL, ENOENT, EBADF } = constants.errno;
+const { EBADF, ECONNREFUSED, EINVAL, ENOENT } = constants.errno;
 
 test('the addon exports exactly what the interface says', () => {
   assert.deepEqual(Object.keys(binding).toSorted(), Object.keys(NAMES).toSorted());
@@ -57,6 +66,20 @@ test('wrong handles and arguments give a negative errno, never a crash', () => {
   assert.equal(binding.slabMap(2 ** 21, new Float64Array(0)), -EINVAL);
   assert.equal(binding.lock(1_000_000, 0), -EBADF);
   assert.equal(binding.crc32cPages(new Uint8Array(8192), new Uint32Array(1)), -EINVAL);
+  const bytes = Buffer.from('x');
+  assert.equal(
+    binding.sendDatagram(Buffer.alloc(109, 0x61), bytes),
+    -EINVAL,
+    'longer than sun_path',
+  );
+  assert.equal(
+    binding.sendDatagram(Buffer.alloc(108, 0x61), bytes),
+    -EINVAL,
+    'no room for its zero',
+  );
+  assert.equal(binding.sendDatagram(Buffer.from('/a\0b'), bytes), -EINVAL);
+  assert.equal(binding.sendDatagram(Buffer.from('/nobody/there'), bytes), -ENOENT);
+  assert.equal(binding.sendDatagram(Buffer.alloc(108), bytes), -ECONNREFUSED, 'an abstract name');
   const short = new Uint32Array(2);
   assert.equal(
     binding.ringOpen(RING_IO_URING, 8, 16, short, () => {}),

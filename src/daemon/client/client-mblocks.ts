@@ -1,0 +1,117 @@
+import { invalidArgument } from '../../base/errors.ts';
+import { isMblockId, type MblockId } from '../../format/object-id.ts';
+import type {
+  DeleteOptions,
+  Mblock,
+  MblockProperties,
+  Mblocks,
+  MediaClass,
+} from '../../pool/api.ts';
+import { checkMediaClass } from '../../pool/media.ts';
+import { checkArray, checkOptions } from '../../pool/parameters.ts';
+import { idFromWire } from '../wire-values.ts';
+import { ClientMblock } from './client-mblock.ts';
+import { listed } from './listed.ts';
+import { commitMblocks, deleteMblocks } from './mblock-changes.ts';
+import type { Session } from './session.ts';
+
+export class ClientMblocks implements Mblocks {
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  async alloc(
+    options: { mediaClass?: MediaClass | undefined; spare?: boolean | undefined } = {},
+  ): Promise<Mblock> {
+    const session = this.#session;
+    checkOptions(options);
+    const mediaClass = checkMediaClass(options.mediaClass);
+    session.assertWritable();
+    const attachment = session.attachment ?? (await session.attached());
+    const { body } = await session.requestOn(attachment, 'mblock.alloc', {
+      mediaClass,
+      ...(options.spare === true && { spare: true }),
+    });
+    const [properties] = body.mblocks;
+    return ClientMblock.allocated(session, attachment, idOf(properties!.id), {
+      mediaClass: properties!.mediaClass,
+      capacityBytes: properties!.capacityBytes,
+      allocatedBytes: properties!.allocatedBytes,
+      optimalBytes: properties!.optimalWriteSizeBytes,
+      writtenBytes: 0,
+    });
+  }
+
+  async find(id: MblockId): Promise<Mblock> {
+    return this.#found(id);
+  }
+
+  async commit(mblocks: readonly Mblock[]): Promise<void> {
+    checkArray('mblocks', mblocks);
+    await commitMblocks(
+      this.#session,
+      mblocks.map((mblock) => this.#own(mblock)),
+    );
+  }
+
+  async abort(mblocks: readonly Mblock[]): Promise<void> {
+    checkArray('mblocks', mblocks);
+    const own = mblocks.map((mblock) => this.#own(mblock));
+    for (const mblock of own) mblock.assertAbortable();
+    await Promise.all(own.map((mblock) => mblock.abort()));
+  }
+
+  async delete(ids: readonly MblockId[], options: DeleteOptions = {}): Promise<void> {
+    checkArray('ids', ids);
+    checkOptions(options);
+    this.#session.assertWritable();
+    for (const id of ids) checkMblockId(id);
+    await deleteMblocks(this.#session, ids, options);
+  }
+
+  async *list(
+    options: { mediaClass?: MediaClass | undefined } = {},
+  ): AsyncIterable<MblockProperties> {
+    checkOptions(options);
+    if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
+    this.#session.assertOpen();
+    const { mediaClass } = options;
+    yield* listed(this.#session, async (after) => {
+      const asked = { ...(after !== undefined && { after }), ...(mediaClass && { mediaClass }) };
+      const { mblocks, done } = (await this.#session.request('mblock.list', asked)).body;
+      const items = mblocks.map((each) => ({ ...each, id: idOf(each.id) }));
+      return { items, lastId: mblocks.at(-1)?.id, done };
+    });
+  }
+
+  async read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    return (await this.#found(id)).read(offsetBytes, lengthBytes);
+  }
+
+  async #found(id: MblockId): Promise<ClientMblock> {
+    checkMblockId(id);
+    const session = this.#session;
+    session.assertOpen();
+    for (;;) {
+      const attachment = session.attachment ?? (await session.attached());
+      const index = attachment.leases.find(id);
+      if (index >= 0) return ClientMblock.leased(session, attachment, index);
+      await session.during(attachment.leases.lease(id));
+    }
+  }
+
+  #own(mblock: Mblock): ClientMblock {
+    if (mblock instanceof ClientMblock && mblock.belongsTo(this.#session)) return mblock;
+    throw invalidArgument('not an mblock of this pool', 'type');
+  }
+}
+
+function idOf(wire: string): MblockId {
+  return idFromWire(wire, 'id') as MblockId;
+}
+
+function checkMblockId(id: MblockId): void {
+  if (!isMblockId(id)) throw invalidArgument(`${String(id)} is not the id of an mblock`, 'type');
+}

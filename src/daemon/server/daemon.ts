@@ -1,0 +1,238 @@
+import { MpoolError } from '../../base/errors.ts';
+import type { Environment } from '../../pool/environment.ts';
+import type { DaemonStatus, ReaperChanges, ReaperReport } from '../protocol.ts';
+import { Rundir } from '../rundir.ts';
+import { CONFIG_DEFAULTS, type DaemonConfig } from './config.ts';
+import { controlHandlers, poolHandlers } from './handlers.ts';
+import { ControlService } from './control-service.ts';
+import { type DaemonMetrics, daemonMetrics } from './daemon-metrics.ts';
+import type { Journal } from './journal.ts';
+import { mcacheOf, PoolLeases } from './leases.ts';
+import { DAEMON_LIMITS, type DaemonLimits } from './limits.ts';
+import { MetricsServer } from './metrics-server.ts';
+import { RequestMetrics } from './operation-metrics.ts';
+import { PoolRegistry } from './pool-registry.ts';
+import type { ServerContext } from './server-context.ts';
+
+export interface DaemonOptions {
+  /** The machine; what maps objects is not asked for. */
+  environment: Omit<Environment, 'mcache'>;
+  rundir: string;
+  version: string;
+  journal: Journal;
+  /** Read anew when the daemon is told to reload. */
+  loadConfig: () => Promise<Partial<DaemonConfig>>;
+  limits?: Partial<DaemonLimits> | undefined;
+  /** A listening socket for `ctl` that whoever started the daemon passed. */
+  controlFd?: number | undefined;
+}
+
+/** How often it is looked whether a pool failed. */
+const HEALTH_MS = 1000;
+
+/**
+ * One daemon: its run directory, its control socket, and the active pools.
+ *
+ *   start() ──► running ──requestStop()──► stopping ──► stopped
+ */
+export class Daemon {
+  readonly context: ServerContext;
+  readonly pools: PoolRegistry;
+  /** Resolves with the reason when someone wants the daemon to stop: who runs it calls stop(). */
+  readonly stopRequested: Promise<string>;
+  readonly #control: ControlService;
+  readonly #loadConfig: DaemonOptions['loadConfig'];
+  readonly #faults = new Map<string, string>();
+  #config: DaemonConfig = CONFIG_DEFAULTS;
+  #metricsServer: MetricsServer | undefined;
+  #requestStop!: (reason: string) => void;
+  #stopping: Promise<void> | undefined;
+  #idleTimer: { cancel(): void } | undefined;
+
+  /**
+   * @throws ERR_MPOOL_BUSY when another daemon is at work in the run directory, RangeError for a wrong
+   *   configuration; nothing is left behind then
+   */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const config = { ...CONFIG_DEFAULTS, ...(await options.loadConfig()) };
+    const rundir = await Rundir.open(options.rundir);
+    const daemon = new Daemon(options, rundir);
+    try {
+      await daemon.#start(config, options.controlFd);
+      return daemon;
+    } catch (error) {
+      await daemon.stop();
+      throw error;
+    }
+  }
+
+  private constructor(options: DaemonOptions, rundir: Rundir) {
+    const { environment, journal, version } = options;
+    let sessionId = 0;
+    this.context = {
+      environment: { ...environment, mcache: mcacheOf(new PoolLeases()) },
+      clock: environment.clock,
+      rundir,
+      limits: { ...DAEMON_LIMITS, ...options.limits },
+      journal,
+      requests: new RequestMetrics(),
+      version,
+      startedMs: environment.clock.wallMs(),
+      reaper: {},
+      nextSessionId: () => (sessionId += 1),
+    };
+    this.#loadConfig = options.loadConfig;
+    this.stopRequested = new Promise((resolve) => (this.#requestStop = resolve));
+    this.pools = new PoolRegistry(this.context, poolHandlers, () => ({
+      places: this.#config.searchPlaces,
+      blockDevices: this.#config.blockDevices,
+    }));
+    this.#control = new ControlService(this, controlHandlers);
+    this.pools.onSessions = () => this.#watchIdleness();
+    this.#control.onSessions = () => this.#watchIdleness();
+  }
+
+  get status(): DaemonStatus {
+    const { version, startedMs, rundir } = this.context;
+    return {
+      version,
+      pid: process.pid,
+      startedMs,
+      rundir: rundir.path,
+      poolCount: this.pools.services.length,
+      clientCount: this.pools.sessionCount,
+      state: this.#stopping === undefined ? 'running' : 'stopping',
+    };
+  }
+
+  /** Where GET /metrics is answered, when it is on a port. */
+  get metricsPort(): number | undefined {
+    return this.#metricsServer?.port;
+  }
+
+  metrics(): DaemonMetrics {
+    return daemonMetrics(this.context, this.pools.services, this.#control.sessionCount);
+  }
+
+  reaperReports(): ReaperReport[] {
+    return this.pools.services.flatMap(({ name, sessions }) =>
+      sessions.flatMap(({ id, peer, reaperStats }) =>
+        reaperStats === undefined
+          ? []
+          : [{ pool: name, session: id, pid: peer.pid, stats: reaperStats }],
+      ),
+    );
+  }
+
+  /** For all clients, those to come too. */
+  changeReaper(changes: ReaperChanges): void {
+    this.context.reaper = { ...this.context.reaper, ...changes };
+    for (const { sessions } of this.pools.services) {
+      for (const { channel } of sessions) channel.notify('reaper', changes);
+    }
+  }
+
+  /** Reads the configuration anew; what is wrong with it leaves the old one in force. */
+  async reload(): Promise<void> {
+    const config = { ...CONFIG_DEFAULTS, ...(await this.#loadConfig()) };
+    await this.#control.setRule(config);
+    const { metrics } = this.#config;
+    this.#apply(config);
+    if (config.metrics !== metrics) {
+      this.context.journal.warn('metrics move to their new address at the next start');
+    }
+    this.context.journal.info('the configuration was read again');
+  }
+
+  requestStop(reason: string): void {
+    this.#requestStop(reason);
+  }
+
+  /** Takes nothing new, answers what is under way, closes the pools. Idempotent. */
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  async #start(config: DaemonConfig, controlFd: number | undefined): Promise<void> {
+    this.#apply(config);
+    if (config.metrics !== undefined) {
+      this.#metricsServer = await MetricsServer.listen(config.metrics, () => this.metrics());
+    }
+    if (config.activateAll) await this.#activateAll();
+    await this.#control.listen(config, controlFd);
+    this.#watchHealth();
+    this.#watchIdleness();
+  }
+
+  #apply(config: DaemonConfig): void {
+    this.#config = config;
+    this.context.journal.configure({ level: config.logLevel, format: config.logFormat });
+    this.#watchIdleness();
+  }
+
+  /** A pool that cannot be activated keeps none of the others from it. */
+  async #activateAll(): Promise<void> {
+    for (const { name, uuid, devices, complete } of await this.pools.scan()) {
+      const capacity = devices.find(({ mediaClass }) => mediaClass === 'capacity');
+      try {
+        if (capacity === undefined || !complete) {
+          throw new MpoolError('ERR_MPOOL_NO_DEVICE', `pool ${name}`);
+        }
+        await this.pools.activate(capacity.path);
+      } catch (error) {
+        this.context.journal.error('a pool was not activated', { pool: name, uuid, error });
+      }
+    }
+  }
+
+  async #stop(): Promise<void> {
+    const { rundir, journal } = this.context;
+    const why = new MpoolError('ERR_MPOOL_CLOSED', 'the daemon is stopping');
+    this.#idleTimer?.cancel();
+    const steps: (() => Promise<void> | undefined)[] = [
+      () => this.#control.stopListening(),
+      () => this.pools.stop(why, this.#config.stopSeconds * 1000),
+      () => this.#control.close(why),
+      () => this.#metricsServer?.close(),
+      () => rundir.close(),
+    ];
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        journal.error('the daemon does not stop in order', { error });
+      }
+    }
+  }
+
+  #watchIdleness(): void {
+    const { idleExitSeconds } = this.#config;
+    this.#idleTimer?.cancel();
+    this.#idleTimer = undefined;
+    const isIdle = this.pools.sessionCount === 0 && this.#control.sessionCount === 0;
+    if (idleExitSeconds === undefined || !isIdle || this.#stopping !== undefined) return;
+    this.#idleTimer = this.context.clock.after(idleExitSeconds * 1000, () =>
+      this.requestStop(`nobody was connected for ${idleExitSeconds} s`),
+    );
+  }
+
+  /** What is wrong with a pool is said once, and when it is over. */
+  #watchHealth(): void {
+    if (this.#stopping !== undefined) return;
+    for (const { name, store } of this.pools.services) {
+      const before = this.#faults.get(name);
+      if (store.fault === before) continue;
+      if (store.fault === undefined) this.#faults.delete(name);
+      else this.#faults.set(name, store.fault);
+      const level = store.fault === undefined ? 'info' : 'error';
+      this.context.journal[level](
+        store.fault === undefined ? 'a pool is well' : 'a pool is faulted',
+        {
+          pool: name,
+          fault: store.fault,
+        },
+      );
+    }
+    this.context.clock.after(HEALTH_MS, () => this.#watchHealth());
+  }
+}
