@@ -80,9 +80,9 @@ test('the reaper keeps a group below its limit, and what is pinned and hot in me
     const { pinned, hot, cold, stats } = outcome;
     const told = JSON.stringify({ way, pinned, hot, cold, limitHits, usedBytes, stats });
     t.diagnostic(told);
-    // Reads through the API wait for room. Page faults do not: of what they bring the kernel may have to
-    // take some before the next round.
-    const mostHits = way === 'pages' ? 0 : stats.evictedPages / 10;
+    // Reads through the API wait for room: mostly there are none. Page faults do not wait: of what they bring
+    // the kernel may have to take some before the next round.
+    const mostHits = stats.evictedPages / (way === 'pages' ? 50 : 5);
     assert.ok(limitHits <= mostHits, `the limit was reached: ${told}`);
     assert.ok(usedBytes < LIMIT_BYTES, told);
     // A few pages the kernel may take by itself, from under any process.

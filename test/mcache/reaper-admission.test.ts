@@ -39,7 +39,7 @@ test('wishes get what is left, but always a little', () => {
   assert.equal(admission.allow(3, 8), 3);
 });
 
-test('what is read never passes the limit, and everyone is admitted', () => {
+test('what is read passes the limit by no more than who must not wait for ever, and all are admitted', () => {
   const seed = Date.now() % 1e9;
   const prng = new SeededPrng(seed);
   const limitPages = 1000;
@@ -48,6 +48,7 @@ test('what is read never passes the limit, and everyone is admitted', () => {
   let asked = 0;
   let admitted = 0;
   let coming: number[] = [];
+  let over = 0;
   admission.renew(limitPages * PAGE, 0);
   for (let round = 0; round < 2000; round++) {
     for (let i = below(prng, 6); i > 0; i--) {
@@ -65,12 +66,15 @@ test('what is read never passes the limit, and everyone is admitted', () => {
       admission.arrived(pages);
       return false;
     });
-    assert.ok(used <= limitPages, `seed ${seed}, round ${round}: ${used}`);
+    // One a round goes on whatever there is, and may still be on its way when the next one does.
+    assert.ok(used <= limitPages + 4 * 64, `seed ${seed}, round ${round}: ${used}`);
+    over += Number(used > limitPages);
     const evicted = used > 800 ? used - 700 : 0;
     const headroom = limitPages - used;
     used -= evicted;
     admission.renew(headroom * PAGE, evicted);
   }
+  assert.ok(over < 20, `seed ${seed}: over the limit in ${over} of 2000 rounds`);
   for (let i = 0; admission.waiting; i++) {
     assert.ok(i < asked, `seed ${seed}: all are admitted in the end`);
     for (const pages of coming.splice(0)) admission.arrived(pages);
