@@ -10,7 +10,8 @@ import { systemClock } from './base/clock.ts';
 import { announceRecall } from './device/share-recall.ts';
 import { SystemMemory } from './device/system-memory.ts';
 import * as threadShare from './device/thread-share.ts';
-import { connectTo, type Daemon, programName } from './daemon/client/daemon.ts';
+import type { Daemon } from './daemon/client/daemon.ts';
+import { findDaemon, programName } from './daemon/client/find-daemon.ts';
 import { rundirCandidates } from './daemon/rundir.ts';
 import { mcacheOn } from './mcache/mcache.ts';
 
@@ -31,7 +32,7 @@ const mcache = mcacheOn({
 export const { reaper } = mcache;
 
 export interface ConnectOptions {
-  /** Where the daemon's sockets are: by default $MPOOL_RUNDIR, this user's own, or the system's. */
+  /** Where its sockets are: by default $MPOOL_RUNDIR, else this user's own daemon's, or the system's. */
   rundir?: string | undefined;
   /** What the daemon shows this program as; by default its file's name. */
   client?: string | undefined;
@@ -45,5 +46,5 @@ export interface ConnectOptions {
 export async function connect(options: ConnectOptions = {}): Promise<Daemon> {
   const { rundir, client = programName(), signal } = options;
   const rundirs = rundir === undefined ? rundirCandidates() : [rundir];
-  return connectTo(rundirs, { clock: systemClock, mcache, client }, signal);
+  return findDaemon(rundirs, { clock: systemClock, mcache, client }, signal);
 }

@@ -50,7 +50,7 @@ export interface Contract {
   /** Of the implementation, for titles. */
   readonly name: string;
   /** A pool of 1 MiB mblocks; whatever is left of it goes with the test. */
-  fresh(t: TestScope, options?: FreshOptions): Promise<Setup>;
+  readonly fresh: (t: TestScope, options?: FreshOptions) => Promise<Setup>;
 }
 
 export async function committed(pool: Pool, data: Uint8Array): Promise<Mblock> {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { closeSync, fsyncSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { below, SeededPrng } from '../../src/base/prng.ts';
@@ -376,6 +377,33 @@ export function mblockContract(contract: Contract): void {
     assert.equal(raced.committed, true);
   });
 
+  it('damage is found page by page, and never given out', async (t) => {
+    const { pool, capacityPath } = await fresh(t);
+    const data = pattern(10 * PAGE);
+    const mblock = await committed(pool, data);
+    const at = readFileSync(capacityPath).indexOf(data.subarray(0, PAGE));
+    assert.ok(at > 0 && at % PAGE === 0);
+    damage(capacityPath, at + 3 * PAGE + 100);
+    await refuses(() => mblock.read(3 * PAGE, 1), 'ERR_MPOOL_CHECKSUM', /page 3 of/);
+    await refuses(() => mblock.read(0, data.length), 'ERR_MPOOL_CHECKSUM');
+    const into = new Uint8Array(2 * PAGE).fill(0xaa);
+    await refuses(() => mblock.readInto(2 * PAGE + 1, into), 'ERR_MPOOL_CHECKSUM');
+    assert.ok(
+      into.every((byte) => byte === 0xaa),
+      'memory of the caller is as it was',
+    );
+    assert.deepEqual(Buffer.from(await mblock.read(0, 3 * PAGE)), data.subarray(0, 3 * PAGE));
+    await using map = await pool.map([mblock.id]);
+    await refuses(() => map.getPages(0, [0, 3 * PAGE]), 'ERR_MPOOL_CHECKSUM', /page 3 of/);
+    await refuses(() => map.read(0, 0, data.length), 'ERR_MPOOL_CHECKSUM');
+    assert.equal(map.ready(0, 3 * PAGE, 1), false);
+    const rest = await map.read(0, 4 * PAGE, PAGE);
+    assert.deepEqual(Buffer.from(rest), data.subarray(4 * PAGE, 5 * PAGE));
+    await map.unmap();
+    await pool.info();
+    assert.equal(pool.stats().checksumErrors, 5);
+  });
+
   it('ids are of type, and never of another kind', async (t) => {
     const { pool } = await fresh(t);
     const { mblocks, mlogs } = pool;
@@ -464,6 +492,17 @@ export function mblockContract(contract: Contract): void {
     await small.abort();
     mblock.readable().destroy();
   });
+}
+
+/** Flips a bit of a byte of a file. */
+function damage(path: string, at: number): void {
+  const fd = openSync(path, 'r+');
+  const byte = new Uint8Array(1);
+  readSync(fd, byte, 0, 1, at);
+  byte[0]! ^= 8;
+  writeSync(fd, byte, 0, 1, at);
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 async function drained(stream: Readable): Promise<Buffer> {

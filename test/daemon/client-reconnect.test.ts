@@ -72,12 +72,13 @@ test('what was not committed is gone, and its handles say so', async (t) => {
   const mlog = await pool.mlogs.alloc({ capacityBytes: 65_536 });
   const mdc = await pool.mdcs.alloc({ capacityBytes: 65_536 });
   await rig.kill();
+  await until(() => mblock.writtenBytes === 0);
   await rig.start();
   for (const call of [
+    () => mblock.read(0, 1),
     () => mblock.write(pattern(PAGE)),
     () => mblock.commit(),
     () => pool.mblocks.commit([mblock]),
-    () => mblock.read(0, 1),
     () => mlog.commit(),
     () => mdc.commit(),
   ]) {

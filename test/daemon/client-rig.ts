@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../src/base/clock.ts';
-import { connectTo, type Daemon } from '../../src/daemon/client/daemon.ts';
+import type { Daemon } from '../../src/daemon/client/daemon.ts';
+import { findDaemon } from '../../src/daemon/client/find-daemon.ts';
 import { SystemMemory } from '../../src/device/system-memory.ts';
 import { mcacheOn } from '../../src/mcache/mcache.ts';
 import { connectSoon, spawnDaemon } from '../contract/test-daemon.ts';
@@ -65,7 +66,7 @@ export async function clientRig(
     async client({ hasty = false } = {}) {
       const clock = hasty ? hastyClock : systemClock;
       const mcache = mcacheOn({ clock: systemClock, gauge: new SystemMemory() });
-      const client = await connectTo([rundir], { clock, mcache, client: 'test' });
+      const client = await findDaemon([rundir], { clock, mcache, client: 'test' });
       daemons.push(client);
       return client;
     },

@@ -78,7 +78,6 @@ export class Attachment {
       device: (code) => this.#deviceOf(code),
       checksumCacheBytes: options.checksumCacheBytes,
       deleted: options.deleted,
-      opening: () => this.#opening,
     });
     this.maps = options.mcache.mapsOf(mappableStore(this, options.pool));
     this.leases.maps = this.maps;
@@ -93,7 +92,7 @@ export class Attachment {
     return this.#deviceOf(classCode);
   }
 
-  /** The daemon tells that devices were added or grew; `opened()` waits for them. */
+  /** The daemon tells that devices were added or grew. */
   replaceDevices(told: readonly DeviceForClient[], token: string): void {
     const before = this.#opening;
     const opening = this.#replaceDevices(told, token, before)
@@ -105,8 +104,8 @@ export class Attachment {
     this.#opening = opening;
   }
 
-  /** Resolves when all devices that the daemon told of are there. */
-  opened(): Promise<void> | undefined {
+  /** While devices that the daemon told of are not there yet: objects may lie on them already. */
+  get opening(): Promise<void> | undefined {
     return this.#opening;
   }
 

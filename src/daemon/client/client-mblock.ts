@@ -1,7 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { invalidArgument, isMpoolError, MpoolError } from '../../base/errors.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
-import { halvesOfId, type MblockId, printObjectId } from '../../format/object-id.ts';
+import { type MblockId, printObjectId } from '../../format/object-id.ts';
 import type { DeleteOptions, MediaClass, Mblock, MblockProperties } from '../../pool/api.ts';
 import { mblockReadable, mblockWritable } from '../../pool/mblock-streams.ts';
 import { checkArray, checkOptions, integerIn } from '../../pool/parameters.ts';
@@ -10,6 +10,7 @@ import { idToWire } from '../wire-values.ts';
 import type { Attachment } from './attachment.ts';
 import { BlockWriter } from './block-writer.ts';
 import { deletedError } from './deleted-ids.ts';
+import { LeasedObject } from './leased-object.ts';
 import { commitMblocks, deleteMblocks } from './mblock-changes.ts';
 import type { Held, Session } from './session.ts';
 
@@ -37,22 +38,16 @@ export class ClientMblock implements Mblock, Held {
   readonly id: MblockId;
   readonly #session: Session;
   readonly #facts: MblockFacts;
-  readonly #low: number;
-  readonly #high: number;
+  readonly #object: LeasedObject;
   #writer: BlockWriter | null = null;
   #state: 'open' | 'committing' | 'committed' | 'aborted' | 'lost' | 'unknown' = 'committed';
   #aborting: Promise<void> | null = null;
   #commitWaiters: (() => void)[] = [];
-  /** Where it was leased last, and its row there. */
-  #attachment: Attachment | null = null;
-  #index = -1;
 
   private constructor(session: Session, id: MblockId, facts: MblockFacts) {
-    const { low, high } = halvesOfId(id);
     this.#session = session;
     this.id = id;
-    this.#low = low;
-    this.#high = high;
+    this.#object = new LeasedObject(session, id);
     this.#facts = facts;
   }
 
@@ -81,8 +76,7 @@ export class ClientMblock implements Mblock, Held {
       optimalBytes: media?.device.optimalWriteBytes ?? PAGE_BYTES,
       writtenBytes: table.lengthBytes(index),
     });
-    mblock.#attachment = attachment;
-    mblock.#index = index;
+    mblock.#object.place(attachment, index);
     return mblock;
   }
 
@@ -211,15 +205,24 @@ export class ClientMblock implements Mblock, Held {
     if (this.#state === 'unknown') await this.#learnOutcome();
     this.#checkRange(offsetBytes, lengthBytes);
     const into = Buffer.allocUnsafeSlow(lengthBytes);
-    await this.#read(offsetBytes, into);
+    await this.#object.read(offsetBytes, into);
     return into;
   }
 
-  async readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
-    if (!(into instanceof Uint8Array)) throw invalidArgument('into must be a Uint8Array', 'type');
-    if (this.#state === 'unknown') await this.#learnOutcome();
-    this.#checkRange(offsetBytes, into.length);
-    await this.#read(offsetBytes, into);
+  readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
+    try {
+      if (!(into instanceof Uint8Array)) throw invalidArgument('into must be a Uint8Array', 'type');
+      if (this.#state === 'unknown') return this.#readUnknown(offsetBytes, into);
+      this.#checkRange(offsetBytes, into.length);
+      return this.#object.read(offsetBytes, into);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #readUnknown(offsetBytes: number, into: Uint8Array): Promise<void> {
+    await this.#learnOutcome();
+    await this.readInto(offsetBytes, into);
   }
 
   async readMany(
@@ -266,7 +269,9 @@ export class ClientMblock implements Mblock, Held {
   }
 
   becomeCommitted(attachment: Attachment, index: number): void {
-    this.#committedAs(attachment, index);
+    this.#object.place(attachment, index);
+    // Deleted already, it has what the daemon acknowledged before the commit.
+    this.#facts.writtenBytes = this.#object.lengthBytes ?? this.#writer!.writtenBytes;
     this.#endCommit('committed');
   }
 
@@ -276,16 +281,6 @@ export class ClientMblock implements Mblock, Held {
     this.#writer!.reopen();
     const isUnknown = isMpoolError(error, 'ERR_MPOOL_CONNECTION_LOST');
     this.#endCommit(isUnknown ? 'unknown' : 'open');
-  }
-
-  #committedAs(attachment: Attachment, index: number): void {
-    const { leases } = attachment;
-    const isLeased = leases.isLive(index, this.#high, this.#low);
-    // Deleted already, or its lease was given up: the daemon acknowledged all writes before the commit.
-    if (isLeased) this.#facts.writtenBytes = leases.table.lengthBytes(index);
-    else if (this.#writer !== null) this.#facts.writtenBytes = this.#writer.writtenBytes;
-    this.#attachment = attachment;
-    this.#index = index;
   }
 
   #endCommit(state: 'open' | 'committed' | 'unknown'): void {
@@ -301,9 +296,8 @@ export class ClientMblock implements Mblock, Held {
 
   /** The connection ended in the middle of a commit: whether it took place is asked on the next one. */
   async #learnOutcome(): Promise<void> {
-    const attachment = await this.#session.attached();
     try {
-      await attachment.leases.lease(this.id);
+      await this.#session.during(this.#object.lease());
     } catch (error) {
       if (isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) {
         this.#state = 'lost';
@@ -314,7 +308,7 @@ export class ClientMblock implements Mblock, Held {
     }
     if (this.#state !== 'unknown') return;
     this.#state = 'committed';
-    this.#committedAs(attachment, attachment.leases.find(this.id));
+    this.#facts.writtenBytes = this.#object.lengthBytes ?? 0;
   }
 
   belongsTo(session: Session): boolean {
@@ -367,58 +361,12 @@ export class ClientMblock implements Mblock, Held {
   #checkRange(offsetBytes: number, lengthBytes: number): void {
     integerIn('offsetBytes', offsetBytes ?? NaN, 0, Number.MAX_SAFE_INTEGER);
     integerIn('lengthBytes', lengthBytes ?? NaN, 0, Number.MAX_SAFE_INTEGER);
-    if (!this.#isLeased()) this.#assertLive();
+    if (!this.#object.isLeased) this.#assertLive();
     const written = this.#facts.writtenBytes;
     if (offsetBytes + lengthBytes <= written) return;
     throw invalidArgument(
       `bytes ${offsetBytes} to ${offsetBytes + lengthBytes} of ${this.#name}, ` +
         `which has ${written}`,
     );
-  }
-
-  /** Whether the row known here is good: then it can be read without asking. */
-  #isLeased(): boolean {
-    const attachment = this.#attachment;
-    return (
-      attachment !== null &&
-      attachment === this.#session.attachment &&
-      attachment.leases.isLive(this.#index, this.#high, this.#low)
-    );
-  }
-
-  #read(offsetBytes: number, into: Uint8Array): Promise<void> {
-    if (!this.#isLeased()) return this.#session.during(this.#readLeased(offsetBytes, into));
-    const attachment = this.#attachment!;
-    const { leases } = attachment;
-    leases.table.touch(this.#index);
-    return leases.reader.readInto(this.#index, offsetBytes, into).catch((error: unknown) => {
-      // Nobody keeps the space of an object for a connection that is gone: what was read may be another's.
-      if (attachment.channel.open) throw error;
-      return this.#readLeased(offsetBytes, into);
-    });
-  }
-
-  async #readLeased(offsetBytes: number, into: Uint8Array): Promise<void> {
-    for (;;) {
-      const attachment = await this.#session.attached();
-      const { leases } = attachment;
-      const index = leases.find(this.id);
-      if (index >= 0) {
-        this.#attachment = attachment;
-        this.#index = index;
-        try {
-          return await leases.reader.readInto(index, offsetBytes, into);
-        } catch (error) {
-          if (attachment.channel.open) throw error;
-          continue;
-        }
-      }
-      try {
-        await leases.lease(this.id);
-      } catch (error) {
-        if (attachment.channel.open || !isMpoolError(error, 'ERR_MPOOL_CONNECTION_LOST'))
-          throw error;
-      }
-    }
   }
 }

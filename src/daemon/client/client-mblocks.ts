@@ -9,14 +9,26 @@ import type {
 } from '../../pool/api.ts';
 import { checkMediaClass } from '../../pool/media.ts';
 import { checkArray, checkOptions } from '../../pool/parameters.ts';
+import type { Wire } from '../protocol.ts';
 import { idFromWire } from '../wire-values.ts';
+import type { Attachment } from './attachment.ts';
 import { ClientMblock } from './client-mblock.ts';
 import { listed } from './listed.ts';
 import { commitMblocks, deleteMblocks } from './mblock-changes.ts';
 import type { Session } from './session.ts';
+import { Together } from './together.ts';
+
+/** Of one request. */
+const ALLOC_MAX = 1024;
+
+interface Allocated {
+  attachment: Attachment;
+  properties: Wire<MblockProperties>;
+}
 
 export class ClientMblocks implements Mblocks {
   readonly #session: Session;
+  readonly #allocating = new Map<string, Together<undefined, Allocated>>();
 
   constructor(session: Session) {
     this.#session = session;
@@ -29,17 +41,15 @@ export class ClientMblocks implements Mblocks {
     checkOptions(options);
     const mediaClass = checkMediaClass(options.mediaClass);
     session.assertWritable();
-    const attachment = session.attachment ?? (await session.attached());
-    const { body } = await session.requestOn(attachment, 'mblock.alloc', {
-      mediaClass,
-      ...(options.spare === true && { spare: true }),
-    });
-    const [properties] = body.mblocks;
-    return ClientMblock.allocated(session, attachment, idOf(properties!.id), {
-      mediaClass: properties!.mediaClass,
-      capacityBytes: properties!.capacityBytes,
-      allocatedBytes: properties!.allocatedBytes,
-      optimalBytes: properties!.optimalWriteSizeBytes,
+    const spare = options.spare === true;
+    const { attachment, properties } = await session.during(
+      this.#allocations(mediaClass, spare).add(undefined),
+    );
+    return ClientMblock.allocated(session, attachment, idOf(properties.id), {
+      mediaClass: properties.mediaClass,
+      capacityBytes: properties.capacityBytes,
+      allocatedBytes: properties.allocatedBytes,
+      optimalBytes: properties.optimalWriteSizeBytes,
       writtenBytes: 0,
     });
   }
@@ -90,12 +100,33 @@ export class ClientMblocks implements Mblocks {
     return (await this.#found(id)).read(offsetBytes, lengthBytes);
   }
 
+  /** Allocations of one kind, asked for together. */
+  #allocations(mediaClass: MediaClass, spare: boolean): Together<undefined, Allocated> {
+    const kind = `${mediaClass} ${spare}`;
+    const known = this.#allocating.get(kind);
+    if (known !== undefined) return known;
+    const together: Together<undefined, Allocated> = new Together({
+      ask: async ({ length: count }) => {
+        const session = this.#session;
+        const attachment = session.attachment ?? (await session.attached());
+        const asked = { mediaClass, ...(spare && { spare }), ...(count > 1 && { count }) };
+        const { body } = await session.requestOn(attachment, 'mblock.alloc', asked);
+        return body.mblocks.map((properties) => ({ attachment, properties }));
+      },
+      cut: ({ length }) => Math.min(length, ALLOC_MAX),
+    });
+    this.#allocating.set(kind, together);
+    return together;
+  }
+
   async #found(id: MblockId): Promise<ClientMblock> {
     checkMblockId(id);
     const session = this.#session;
     session.assertOpen();
     for (;;) {
       const attachment = session.attachment ?? (await session.attached());
+      // What a handle says of its device must be known.
+      if (attachment.opening !== undefined) await attachment.opening;
       const index = attachment.leases.find(id);
       if (index >= 0) return ClientMblock.leased(session, attachment, index);
       await session.during(attachment.leases.lease(id));

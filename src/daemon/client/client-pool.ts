@@ -78,7 +78,11 @@ export class ClientPool implements Pool {
     const session = this.#session;
     for (;;) {
       const attachment = session.attachment ?? (await session.attached());
-      const { leases, maps } = attachment;
+      const { leases, maps, opening } = attachment;
+      if (opening !== undefined) {
+        await opening;
+        continue;
+      }
       // Without ids, or with wrong ones, it throws and maps nothing.
       if (!ids.every((id) => isMblockId(id)) || leases.areMapped(ids)) {
         try {
@@ -149,7 +153,7 @@ export class ClientPool implements Pool {
         force?: boolean;
       };
       await this.#session.request('addMediaClass', { mediaClass, options: absolute });
-      await this.#session.attachment?.opened();
+      await this.#session.attachment?.opening;
     });
   }
 
@@ -157,7 +161,7 @@ export class ClientPool implements Pool {
     this.#assertOpen();
     return this.#administer(async () => {
       const { gainedBytes } = (await this.#session.request('grow', {})).body;
-      await this.#session.attachment?.opened();
+      await this.#session.attachment?.opening;
       return gainedBytes;
     });
   }

@@ -1,4 +1,4 @@
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { isMpoolError, MpoolError } from '../../base/errors.ts';
 import { parseUuid } from '../../base/bytes.ts';
@@ -13,7 +13,7 @@ import type {
 } from '../../pool/api.ts';
 import type { Mcache } from '../../pool/environment.ts';
 import { checkOptions, checkParameters, checkPoolName, integerIn } from '../../pool/parameters.ts';
-import { connectionLost } from '../channel.ts';
+import { checkDeviceOptions } from '../../pool/prepare-device.ts';
 import type { Operation, Requests } from '../operations.ts';
 import { PROTOCOL_VERSION } from '../protocol.ts';
 import type { ClientInfo, ControlRequests, DaemonStatus, ReaperChanges } from '../protocol.ts';
@@ -269,35 +269,13 @@ export class Daemon implements AsyncDisposable {
   }
 }
 
-/** The first daemon of these that there is. */
-export async function connectTo(
-  rundirs: readonly string[],
-  options: Omit<DaemonOptions, 'rundir'>,
-  signal?: AbortSignal,
-): Promise<Daemon> {
-  let refusal: unknown;
-  for (const rundir of rundirs) {
-    try {
-      return await Daemon.connect({ ...options, rundir }, signal);
-    } catch (error) {
-      if (!isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) throw error;
-      refusal ??= error;
-    }
-  }
-  throw refusal ?? connectionLost('no directory for the daemon: set MPOOL_RUNDIR');
-}
-
-export function programName(): string {
-  return basename(process.argv[1] ?? process.title);
-}
-
 /** The daemon has another current directory. Names and UUIDs stay as they are. */
 function absoluteTarget(target: string): string {
   return target.includes('/') ? resolve(target) : target;
 }
 
-function withAbsolutePath<T extends { path: string }>(device: T): T {
-  checkOptions(device ?? null);
+function withAbsolutePath<T extends MediaClassOptions>(device: T): T {
+  checkDeviceOptions(device);
   return definedOf({ ...device, path: resolve(device.path) }) as T;
 }
 

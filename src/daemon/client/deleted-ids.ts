@@ -1,23 +1,24 @@
 import { MpoolError } from '../../base/errors.ts';
 import { printObjectId } from '../../format/object-id.ts';
 
-const REMEMBERED_MAX = 65_536;
+/** At least so many are remembered, and at most twice as many. */
+const REMEMBERED_COUNT = 65_536;
 
 /** Mblocks that this client lately learned to be deleted: their handles say so without asking. */
 export class DeletedIds {
-  readonly #ids = new Set<bigint>();
+  #young = new Set<bigint>();
+  #old = new Set<bigint>();
 
   add(id: bigint): void {
-    this.#ids.add(id);
-    if (this.#ids.size <= REMEMBERED_MAX) return;
-    for (const oldest of this.#ids) {
-      this.#ids.delete(oldest);
-      return;
-    }
+    this.#young.add(id);
+    if (this.#young.size < REMEMBERED_COUNT) return;
+    // Taking out the oldest one by one would be slow: a Set steps over what was deleted from it.
+    this.#old = this.#young;
+    this.#young = new Set();
   }
 
   has(id: bigint): boolean {
-    return this.#ids.has(id);
+    return this.#young.has(id) || this.#old.has(id);
   }
 }
 

@@ -29,8 +29,6 @@ export interface LeasesParts {
   device: (classCode: number) => Device | undefined;
   checksumCacheBytes: number | undefined;
   deleted: DeletedIds;
-  /** Devices that the daemon told of are being opened: objects just leased may lie there. */
-  opening: () => Promise<void> | undefined;
 }
 
 /** What maps have to do with leases. */
@@ -131,7 +129,6 @@ export class Leases implements ReaderContext {
     }
     if (plain.status === 'rejected') throw plain.reason as Error;
     if (mapped.status === 'rejected') throw mapped.reason as Error;
-    await this.#parts.opening();
   }
 
   /** Whether all have leases for maps: then maps of them can be made, at once. */
@@ -220,7 +217,6 @@ export class Leases implements ReaderContext {
   async #lease(id: MblockId): Promise<void> {
     const [lease] = await this.#ask([id], false);
     this.#insert(id, lease!);
-    await this.#parts.opening();
   }
 
   async #ask(ids: readonly MblockId[], mapped: boolean): Promise<Lease[]> {

@@ -13,6 +13,7 @@ import type { Hello, Notices, Welcome } from '../protocol.ts';
 import { Attachment } from './attachment.ts';
 import { Connection } from './connection.ts';
 import { DeletedIds } from './deleted-ids.ts';
+import { commitsTogether, deletionsTogether } from './mblock-changes.ts';
 import { applyReaperChanges } from './reaper-reports.ts';
 
 export interface SessionOptions {
@@ -54,6 +55,10 @@ export class Session {
   readonly deleted = new DeletedIds();
   /** Open logs and uncommitted objects, in the order in which they came. */
   readonly held = new Set<Held>();
+  /** Of writes that nobody waits for: see BlockWriter. */
+  aheadBytes = 0;
+  readonly commits = commitsTogether(this);
+  readonly deletions = deletionsTogether(this);
   readonly #connection: Connection<Attachment>;
   /** Of the first welcome; then the parameters and statistics last told. */
   #pool!: NonNullable<Welcome['pool']>;
@@ -239,6 +244,7 @@ export class Session {
 
   #lost(attachment: Attachment, { error }: ChannelEnd): void {
     for (const held of this.held) if (held.lost(attachment)) this.held.delete(held);
-    void attachment.close(error);
+    // What cannot be closed any more is not missed: the next connection brings its own.
+    attachment.close(error).catch(() => {});
   }
 }
