@@ -53,9 +53,12 @@ export const { create, open, scan, destroy, rename, check, dump, reaper } = libr
  * written only in memory, and forgotten with it. So it refuses what `create` and the others would
  * refuse, and tells what would come of the rest; what only a write can tell (a device that fails, a
  * file system that takes no file of that size), it does not see. It makes no maps: ERR_MPOOL_PERMISSION.
+ *
+ * @param options.claim false: pools that other processes have open can be tried too, as they are on media
+ *   at the moment; what comes of it is only likely then
  */
-export function dryRun(): Library {
-  const overlay = new OverlayHost(host, refuseCreate);
+export function dryRun(options: { claim?: boolean | undefined } = {}): Library {
+  const overlay = new OverlayHost(host, refuseCreate, { claims: options.claim !== false });
   return libraryOn({ ...machine, host: overlay }, placesOfEnvironment);
 }
 

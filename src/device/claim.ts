@@ -10,6 +10,9 @@ import { ioError } from './io-error.ts';
 const { errno: E } = constants;
 /** udev takes the lock of a block device for an instant whenever a writer closes it. */
 const RETRY_MS = [10, 30, 60, 100];
+/** A process that was killed holds its locks until the kernel has ended its I/O: seconds, on a busy disk. */
+const GONE_RETRY_MS = 100;
+const GONE_RETRIES_MAX = 50;
 
 /**
  * Claims what `fd` is open on with flock(2): alone for writing, shared for reading. The claim ends
@@ -25,7 +28,18 @@ export async function claim(fd: number, path: string, access: 'read' | 'write'):
     if (waitMs > 0) await sleep(waitMs);
   }
   const stats = await statBig(fd);
-  throw busy(path, lockHolder(stats) ?? 'by another process');
+  for (let i = 0; i < GONE_RETRIES_MAX && isGone(lockHolder(stats)); i++) {
+    await sleep(GONE_RETRY_MS);
+    if (binding.lock(fd, mode) === 0) return;
+  }
+  throw busy(path, described(lockHolder(stats)) ?? 'by another process');
+}
+
+/** The process is dead or dying: what it holds is about to be free. */
+function isGone(pid: number | undefined): boolean {
+  if (pid === undefined) return false;
+  const [, state] = /^State:\s+(\w)/m.exec(linesOf(`/proc/${pid}/status`).join('\n')) ?? [];
+  return state === undefined || state === 'Z' || state === 'X';
 }
 
 function statBig(fd: number): Promise<BigIntStats> {
@@ -43,20 +57,26 @@ function busy(path: string, how: string): MpoolError {
   return new MpoolError('ERR_MPOOL_BUSY', `${path}: held ${how}`, { syscall: 'flock', path });
 }
 
-/** 'by pid 123 (node server.js)', from /proc/locks: "1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF". */
-function lockHolder(stats: BigIntStats): string | undefined {
+/** Its process, from /proc/locks: "1: FLOCK ADVISORY WRITE 123 fe:00:4711 0 EOF". */
+function lockHolder(stats: BigIntStats): number | undefined {
   const id = `${majorMinor(stats.dev)}:${stats.ino}`;
   for (const line of linesOf('/proc/locks')) {
     const [, kind, , , pid, file] = line.trim().split(/\s+/);
     if (kind !== 'FLOCK' || file !== id || pid === undefined || Number(pid) <= 0) continue;
-    const self = Number(pid) === process.pid ? ', this process' : '';
-    return `by pid ${pid} (${programOf(pid)}${self})`;
+    return Number(pid);
   }
   return undefined;
 }
 
+/** 'by pid 123 (node server.js)' */
+function described(pid: number | undefined): string | undefined {
+  if (pid === undefined) return undefined;
+  const self = pid === process.pid ? ', this process' : '';
+  return `by pid ${pid} (${programOf(pid)}${self})`;
+}
+
 /** 'node server.js': the thread's name in /proc/PID/comm is 'MainThread' for a current Node. */
-function programOf(pid: string): string {
+function programOf(pid: number): string {
   const [program, script] = (linesOf(`/proc/${pid}/cmdline`)[0] ?? '').split('\0');
   if (program === undefined || program === '') return 'unknown';
   const isScript = script !== undefined && script !== '' && !script.startsWith('-');

@@ -38,6 +38,8 @@ export interface OpenDeviceOptions {
   access: 'read' | 'write';
   /** Which rung of the ladder to begin at; 'auto' by default. */
   engine?: EngineChoice | undefined;
+  /** False: only to read, whoever has it claimed, and whatever changes under the reader. True by default. */
+  claim?: boolean | undefined;
 }
 
 export type EngineChoice = 'auto' | 'io_uring' | 'aio' | 'threads';

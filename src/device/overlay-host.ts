@@ -1,6 +1,6 @@
 /**
- * A machine on which nothing is written: devices are claimed and read as they are, and what is
- * written to them, files that are made, and files that grow are only in memory.
+ * A machine on which nothing is written: devices are claimed (unless told otherwise) and read as they are,
+ * and what is written to them, files that are made, and files that grow are only in memory.
  *
  * Invariants
  *  1. Of the host below only memory, openDevice, stat, peek and candidates are used, and of its
@@ -17,16 +17,25 @@ import { OverlayDevice } from './overlay-device.ts';
 export class OverlayHost implements Host {
   readonly #below: Host;
   readonly #refuseCreate: (path: string) => Promise<void>;
+  readonly #claims: boolean;
   /** By resolved path. */
   readonly #overlays = new Map<string, Overlay>();
   /** Files that are in memory only. */
   readonly #made = new Set<string>();
   readonly #removed = new Set<string>();
 
-  /** @param refuseCreate rejects when no file can be made at the path */
-  constructor(below: Host, refuseCreate: (path: string) => Promise<void>) {
+  /**
+   * @param refuseCreate rejects when no file can be made at the path
+   * @param options.claims false: devices that others have are read as they are at the moment
+   */
+  constructor(
+    below: Host,
+    refuseCreate: (path: string) => Promise<void>,
+    options: { claims: boolean } = { claims: true },
+  ) {
     this.#below = below;
     this.#refuseCreate = refuseCreate;
+    this.#claims = options.claims;
   }
 
   get memory(): Host['memory'] {
@@ -39,7 +48,10 @@ export class OverlayHost implements Host {
       return new OverlayDevice(path, options.access, this.#overlayOf(real));
     }
     if (this.#removed.has(real)) throw new MpoolError('ERR_MPOOL_NOT_FOUND', path, { path });
-    const below = await this.#below.openDevice(path, options);
+    const below = await this.#below.openDevice(
+      path,
+      this.#claims ? options : { ...options, access: 'read', claim: false },
+    );
     return new OverlayDevice(path, options.access, this.#overlayOf(real), below);
   }
 

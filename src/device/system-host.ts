@@ -36,9 +36,11 @@ export class SystemHost implements Host {
     const { fd, direct } = await openForIo(info, options.access);
     let backingFd: number | undefined;
     try {
-      await claim(fd, path, options.access);
-      const { rdev } = await statDescriptor(fd);
-      if (info.kind === 'block') backingFd = await claimBackingFile(rdev, options.access);
+      if (options.claim !== false) {
+        await claim(fd, path, options.access);
+        const { rdev } = await statDescriptor(fd);
+        if (info.kind === 'block') backingFd = await claimBackingFile(rdev, options.access);
+      }
       return await makeDevice(fd, backingFd, path, options, direct);
     } catch (error) {
       await closeDescriptor(fd);
