@@ -1,5 +1,5 @@
 // Makes the manual pages of the verbs' own definitions: mpool.1, one page for each verb (mpool-create.1,
-// mpool-mblock-put.1), and one for each noun (mpool-mblock.1). Run it after a build.
+// mpool-mblock-put.1), one for each noun (mpool-mblock.1), and mpoold.8. Run it after a build.
 // Usage: node scripts/man.mjs [--list] [folder to write to, man by default] [compiled src/cli]
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -14,6 +14,7 @@ const { COMMANDS } = await load('commands/index.js');
 const { commandGroups } = await load('help.js');
 const { optionOf } = await load('command.js');
 const manual = await load('manual.js');
+const { USAGE } = await load('../daemon/server/options.js');
 const { version, description } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 const groups = commandGroups(COMMANDS);
@@ -94,12 +95,17 @@ function synopsis(command) {
 }
 
 function references(names) {
-  const all = names.map((name) => `.BR ${escaped(name)} (1)`);
-  return section('SEE ALSO', `${all.join(' ,\n').replaceAll(' (1) ,', ' (1),')}\n`);
+  const all = names.map((name) => `.BR ${escaped(name)} (${sectionOf(name)})`);
+  return section('SEE ALSO', `${all.join(' ,\n').replaceAll(') ,', '),')}\n`);
+}
+
+/** Of the manual: what the system runs is in 8. */
+function sectionOf(name) {
+  return name === 'mpoold' ? 8 : 1;
 }
 
 function page(name, summary, body) {
-  const title = `${escaped(name.toUpperCase())} 1 "" "mpool ${version}" "mpool manual"`;
+  const title = `${escaped(name.toUpperCase())} ${sectionOf(name)} "" "mpool ${version}" "mpool manual"`;
   // Left-aligned, and words whole: option names are copied from here.
   return `.\\" Made by scripts/man.mjs.
 .TH ${title}
@@ -197,21 +203,49 @@ function toolPage() {
           'mpool check --data mp1',
         ]),
       ),
-      references([...nouns.map((noun) => `mpool-${noun}`), ...verbs.map(pageOf)]),
+      references(['mpoold', ...nouns.map((noun) => `mpool-${noun}`), ...verbs.map(pageOf)]),
+    ].join(''),
+  );
+}
+
+/** Of what `mpoold --help` says: paragraphs, and rows of an option and its meaning. */
+function daemonPage() {
+  const [usage, ...blocks] = USAGE.trim().split('\n\n');
+  const texts = blocks.filter((block) => !block.startsWith(' '));
+  const lines = blocks
+    .filter((block) => block.startsWith(' '))
+    .flatMap((block) => block.split('\n'));
+  const rows = [];
+  for (const line of lines) {
+    const [, term, meaning = ''] = /^ {2}(\S.*?)(?: {2,}(\S.*))?$/.exec(line) ?? [];
+    if (term === undefined) rows.at(-1)[1] += ` ${line.trim()}`;
+    else rows.push([term, meaning]);
+  }
+  const synopsisText = usage.replace('usage: mpoold ', '');
+  return page(
+    'mpoold',
+    'serves pools to many processes',
+    [
+      section('SYNOPSIS', `.HP\n${bold('mpoold')} ${escaped(synopsisText)}\n`),
+      section('DESCRIPTION', paragraphs(texts.map((text) => text.replaceAll('\n', ' ')))),
+      section('OPTIONS', terms(rows.map(([term, meaning]) => [bold(term), meaning]))),
+      references(['mpool', 'mpool-activate', 'mpool-status', 'mpool-top']),
     ].join(''),
   );
 }
 
 const pages = new Map([
   ['mpool', toolPage()],
+  ['mpoold', daemonPage()],
   ...nouns.map((noun) => [`mpool-${noun}`, nounPage(noun)]),
   ...verbs.map((verb) => [pageOf(verb), verbPage(verb)]),
 ]);
+const fileOf = (name) => `${name}.${sectionOf(name)}`;
 const names = [...pages.keys()].toSorted((a, b) => (a < b ? -1 : 1));
 if (process.argv.includes('--list')) {
-  for (const name of names) console.log(`man/${name}.1`);
+  for (const name of names) console.log(`man/${fileOf(name)}`);
 } else {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  for (const name of names) writeFileSync(join(folder, `${name}.1`), pages.get(name));
+  for (const name of names) writeFileSync(join(folder, fileOf(name)), pages.get(name));
 }

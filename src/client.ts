@@ -12,7 +12,7 @@ import { SystemMemory } from './device/system-memory.ts';
 import * as threadShare from './device/thread-share.ts';
 import type { Daemon } from './daemon/client/daemon.ts';
 import { findDaemon, programName } from './daemon/client/find-daemon.ts';
-import { rundirCandidates } from './daemon/rundir.ts';
+import { rundirCandidates, rundirPath } from './daemon/rundir.ts';
 import { mcacheOn } from './mcache/mcache.ts';
 
 export { errorTable, isMpoolError, MpoolError } from './base/errors.ts';
@@ -45,6 +45,19 @@ export interface ConnectOptions {
  */
 export async function connect(options: ConnectOptions = {}): Promise<Daemon> {
   const { rundir, client = programName(), signal } = options;
-  const rundirs = rundir === undefined ? rundirCandidates() : [rundir];
-  return findDaemon(rundirs, { clock: systemClock, mcache, client }, signal);
+  const places = rundir === undefined ? rundirCandidates() : [rundir];
+  return findDaemon(places, { clock: systemClock, mcache, client }, signal);
+}
+
+/** Where connect() looks, in order. */
+export function rundirs(): readonly string[] {
+  return rundirCandidates();
+}
+
+/**
+ * Where a daemon that this user starts has its sockets.
+ * @throws ERR_MPOOL_NOT_FOUND when he has no place for it
+ */
+export function ownRundir(): string {
+  return rundirPath();
 }

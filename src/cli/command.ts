@@ -1,7 +1,9 @@
 /** What a verb is: a row of data for the grammar and the help, and a function that does it. */
 import type { ColumnChoice } from './column-choice.ts';
+import type { Daemons } from './daemons.ts';
 import type { Output } from './output.ts';
 import type { ColumnInfo } from './report-columns.ts';
+import type { Screen } from './screen.ts';
 import type { Store } from './store.ts';
 import type { Candidates, Kind } from './values.ts';
 
@@ -14,7 +16,10 @@ interface Option {
 
 /** Options that a verb may allow beside -h, -v, -V and --json, which every verb has. */
 export const OPTIONS = {
+  activate: { short: 'a', meaning: 'activate all pools that are found' },
+  batch: { short: 'b', meaning: 'print plain text, on a terminal too' },
   data: { short: undefined, meaning: 'verify every page of data too' },
+  deactivate: { short: 'd', meaning: 'deactivate all pools that are found' },
   discard: { short: 'D', meaning: 'discard the whole device first' },
   'dry-run': { short: 'n', meaning: 'write nothing: check, and say what would be done' },
   force: { short: 'f', meaning: 'go on where it would be refused' },
@@ -29,6 +34,7 @@ export const OPTIONS = {
     meaning: 'columns to show, separated by commas; +… adds to the usual ones; help lists them',
   },
   raw: { short: undefined, meaning: 'bytes as they are, not lines' },
+  resize: { short: 'r', meaning: 'take in what its devices grew by' },
   sort: {
     short: 'O',
     value: 'COLUMNS',
@@ -97,8 +103,11 @@ export interface Context {
    * writes nothing, whatever it is told to do.
    */
   store(options?: { dryRun: boolean }): Promise<Store>;
+  readonly daemons: Daemons;
   /** Where a progress bar goes; undefined when standard error is no terminal. */
   readonly progress: { write(text: string): void; columns: number } | undefined;
+  /** The terminal of standard output, for verbs that draw; undefined when it is none. */
+  readonly screen?: Screen | undefined;
 }
 
 export interface Command {
@@ -116,8 +125,8 @@ export interface Command {
   readonly examples: readonly string[];
   /** Not for people: in no help, and never meant by a shortened name. */
   readonly hidden: boolean;
-  /** About the tool itself, not about pools. */
-  readonly aboutTool: boolean;
+  /** What it is about: objects are known by their nouns. */
+  readonly about: 'pools' | 'daemon' | 'tool';
   /** @returns the exit status, 0 when none */
   run(call: Call, context: Context): Promise<number | void>;
 }
@@ -133,7 +142,7 @@ export function command<const P extends Parameters>(spec: {
   details?: readonly string[];
   examples: readonly string[];
   hidden?: boolean;
-  aboutTool?: boolean;
+  about?: Command['about'];
   run(call: Call<P>, context: Context): Promise<number | void>;
 }): Command {
   return {
@@ -144,7 +153,7 @@ export function command<const P extends Parameters>(spec: {
     options: [...(spec.options ?? []), ...(spec.columns === undefined ? [] : TABLE_OPTIONS)],
     details: spec.details ?? [],
     hidden: spec.hidden ?? false,
-    aboutTool: spec.aboutTool ?? false,
+    about: spec.about ?? 'pools',
     // The grammar fills `values` from these very parameters.
     run: (call, context) => spec.run(call as Call<P>, context),
   };

@@ -19,9 +19,10 @@ export function commandGroups(
   const open = commands.filter(({ hidden }) => !hidden);
   const isObject = ({ name }: Command): boolean => Object.hasOwn(NOUNS, name.split(' ')[0]!);
   return [
-    { title: 'Pools:', commands: open.filter((each) => !isObject(each) && !each.aboutTool) },
+    { title: 'Pools:', commands: open.filter((each) => !isObject(each) && each.about === 'pools') },
+    { title: 'Daemon:', commands: open.filter(({ about }) => about === 'daemon') },
     { title: 'Objects:', commands: open.filter(isObject) },
-    { title: 'The tool:', commands: open.filter(({ aboutTool }) => aboutTool) },
+    { title: 'The tool:', commands: open.filter(({ about }) => about === 'tool') },
   ];
 }
 

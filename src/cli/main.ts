@@ -4,7 +4,11 @@ import { addAbortSignal } from 'node:stream';
 import { EXIT_CLOSED_OUTPUT, EXIT_INTERRUPTED } from './failure.ts';
 import { Output } from './output.ts';
 import { run } from './run.ts';
-import { loadStore } from './store.ts';
+import { routedDryStore } from './routed-dry-store.ts';
+import { routedStore } from './routed-store.ts';
+import { loadDryStore, loadStore } from './store.ts';
+import { Terminal } from './screen.ts';
+import { SystemDaemons } from './system-daemons.ts';
 
 const controller = new AbortController();
 let interruptedBy: number | undefined;
@@ -30,14 +34,20 @@ for (const [name, status] of [
 // Standard error may be gone too; there is no one left to tell.
 process.stderr.on('error', () => undefined);
 
+const note = (line: string): void => void process.stderr.write(`mpool: ${line}\n`);
+const daemons = new SystemDaemons(controller.signal, note);
 const places = (process.env['MPOOL_PATH'] ?? '').split(':').filter((place) => place !== '');
 const status = await run(process.argv.slice(2), {
   out: new Output(process.stdout),
-  note: (line) => process.stderr.write(`mpool: ${line}\n`),
+  note,
   input: () => addAbortSignal(controller.signal, process.stdin),
   places: places.length > 0 ? places : ['.'],
   signal: controller.signal,
-  store: (options = { dryRun: false }) => loadStore(options),
+  store: async (options = { dryRun: false }) =>
+    options.dryRun
+      ? routedDryStore(await loadDryStore(), () => loadDryStore({ claim: false }), daemons)
+      : routedStore(await loadStore(), daemons, await daemons.reaper()),
+  daemons,
   progress: process.stderr.isTTY
     ? {
         write: (text) => process.stderr.write(text),
@@ -47,7 +57,18 @@ const status = await run(process.argv.slice(2), {
         },
       }
     : undefined,
+  // One that understands no more than text is as good as a file.
+  screen:
+    process.stdout.isTTY && !['', 'dumb', undefined].includes(process.env['TERM'])
+      ? new Terminal({
+          input: () => (process.stdin.isTTY ? process.stdin : undefined),
+          output: process.stdout,
+          hasColours: (process.env['NO_COLOR'] ?? '') === '',
+          signal: controller.signal,
+        })
+      : undefined,
 });
+await daemons.close();
 // Not process.exit() in the common case: what is still on its way to a slow pipe must arrive.
 process.exitCode = interruptedBy ?? status;
 if (status === EXIT_CLOSED_OUTPUT) process.exit(status);

@@ -17,6 +17,10 @@ export const ENVIRONMENT: Rows = [
       'of in the current directory; block devices that can be read are looked at in any case',
   ],
   [
+    'MPOOL_RUNDIR',
+    "where the daemon's sockets are; otherwise $XDG_RUNTIME_DIR/mpool and /run/mpool are tried",
+  ],
+  [
     'MPOOL_ENGINE',
     'io_uring, aio or threads: how I/O is done, or the first that is tried; mpool doctor tells more',
   ],

@@ -1,4 +1,5 @@
 /** The one seam between the tool and the library: verbs know the store only as this. */
+import type { ActivePool } from './active-pools.ts';
 import type { CreateOptions, FoundPool, OpenOptions, Pool, Reaper } from '../pool/api.ts';
 
 export interface Store {
@@ -29,6 +30,8 @@ export interface Store {
   ): AsyncIterable<DumpedStructure>;
   diagnose(): Promise<EngineReport>;
   readonly reaper: Pick<Reaper, 'configure'>;
+  /** Pools that are active in a daemon, of which this user may open them. */
+  active(): Promise<ActivePool[]>;
 }
 
 interface CheckReport {
@@ -69,11 +72,17 @@ export interface EngineReport {
   advice: string[];
 }
 
-/**
- * Loads the library, and with it the addon.
- * @param options.dryRun one that writes nothing, and knows what it did until it is forgotten
- */
-export async function loadStore(options: { dryRun: boolean }): Promise<Store> {
+/** Loads the library, and with it the addon. */
+export async function loadStore(): Promise<Store> {
   const library = await import('../index.ts');
-  return options.dryRun ? { ...library, ...library.dryRun() } : library;
+  return { ...library, active: async () => [] };
+}
+
+/**
+ * One that writes nothing, and knows what it did until it is forgotten.
+ * @param options.claim false: of pools that others have
+ */
+export async function loadDryStore(options: { claim: boolean } = { claim: true }): Promise<Store> {
+  const { dryRun } = await import('../index.ts');
+  return { ...(await loadStore()), ...dryRun(options) };
 }

@@ -114,6 +114,16 @@ export function integerKind(min: number, max: number): Kind<number> {
   };
 }
 
+export const yesNoKind: Kind<boolean> = {
+  form: 'YES|NO',
+  allowed: 'yes or no',
+  candidates: ['yes', 'no'],
+  read(text) {
+    if (text === '' || !['yes', 'no'].some((word) => word.startsWith(text))) return 'EINVAL';
+    return text.startsWith('y');
+  },
+};
+
 /** A name of the machine's, or a number. */
 export function accountKind(kind: AccountKind): Kind<number> {
   return {

@@ -155,11 +155,14 @@ test('every table has columns that are told by -o help, and can be sorted by', a
       'scan',
       'list',
       'get',
+      'status',
+      'clients',
       'mblock list',
       'mblock props',
       'mlog list',
       'mdc list',
       'mcache residency',
+      'mcache reaper',
     ],
   );
   for (const { name, columns } of tables) {

@@ -33,7 +33,7 @@ before(async () => {
   }
   process.chdir(join(folder, 'work'));
   await writeFile('data.bin', 'x');
-  const store = await loadStore({ dryRun: false });
+  const store = await loadStore();
   for (const name of ['apple', 'apricot']) {
     const argv = ['create', name, `${name}.pool`, 'size=8m'];
     assert.equal((await runTool(argv, store, { places: ['.'] })).status, 0);
@@ -260,7 +260,7 @@ test(
 );
 
 test('the list of pools is names only, and quiet whatever is wrong', async () => {
-  const store = await loadStore({ dryRun: false });
+  const store = await loadStore();
   const found = await runTool(['complete-pools'], store, { places: ['.'] });
   assert.deepEqual(found, { status: 0, out: 'apple\napricot\n', err: '' });
   const broken = { scan: () => Promise.reject(new Error('unreadable')) };

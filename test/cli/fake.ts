@@ -1,5 +1,7 @@
 /** A world for run() with no process and no media: output kept as text, pools that only tell. */
 import { Writable } from 'node:stream';
+import type { Daemon } from '../../src/client.ts';
+import type { Daemons } from '../../src/cli/daemons.ts';
 import { Output } from '../../src/cli/output.ts';
 import { run } from '../../src/cli/run.ts';
 import type { Store } from '../../src/cli/store.ts';
@@ -22,6 +24,8 @@ export async function runTool(
     dryStore?: Partial<Store>;
     /** Standard input. */
     input?: string;
+    /** None runs, unless it is said. */
+    daemons?: readonly Partial<Daemon>[] | Daemons;
   } = {},
 ): Promise<Result> {
   const pieces: Buffer[] = [];
@@ -42,10 +46,21 @@ export async function runTool(
     },
     places: world.places ?? ['/nowhere'],
     signal: world.signal ?? new AbortController().signal,
-    store: async (options) => (options?.dryRun ? world.dryStore : store) as Store,
+    store: async (options) =>
+      ({ active: async () => [], ...(options?.dryRun ? world.dryStore : store) }) as Store,
+    daemons: daemonsOf(world.daemons ?? []),
     progress: undefined,
   });
   return { status, out: Buffer.concat(pieces).toString(), err };
+}
+
+function daemonsOf(daemons: readonly Partial<Daemon>[] | Daemons): Daemons {
+  if ('running' in daemons) return daemons;
+  return {
+    running: async () => daemons as Daemon[],
+    managed: async () => daemons[0] as Daemon,
+    close: async () => undefined,
+  };
 }
 
 const GIB = 2 ** 30;

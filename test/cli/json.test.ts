@@ -8,10 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { MpoolError } from '../../src/base/errors.ts';
+import type { Daemon } from '../../src/client.ts';
 import { COMMANDS } from '../../src/cli/commands/index.ts';
-import { loadStore, type Store } from '../../src/cli/store.ts';
+import { loadDryStore, loadStore, type Store } from '../../src/cli/store.ts';
 import { Findings } from '../../src/pool/check-findings.ts';
 import { fakeFound, fakeInfo, fakePool, runTool } from './fake.ts';
+import { fakeMetrics, fakePool as fakePoolFigures } from './top-fixture.ts';
 import { Validator, type Schema } from './json-schema.ts';
 
 const ROOT = process.cwd();
@@ -50,8 +52,8 @@ function validated(text: string, verb: string): Record<string, unknown> {
 /** Runs a line really and checks its document. */
 async function real(line: string, input = '', status = 0): Promise<Record<string, unknown>> {
   const argv = line.split(' ');
-  const store = await loadStore({ dryRun: false });
-  const dryStore = await loadStore({ dryRun: true });
+  const store = await loadStore();
+  const dryStore = await loadDryStore();
   const world = { places: ['.'], dryStore, input };
   const result = await runTool([...argv, '--json'], store, world);
   assert.equal(result.status, status, `${line}: ${result.err}`);
@@ -60,8 +62,8 @@ async function real(line: string, input = '', status = 0): Promise<Record<string
 
 /** A line that is refused prints no document. */
 async function nothing(line: string): Promise<void> {
-  const store = await loadStore({ dryRun: false });
-  const world = { places: ['.'], dryStore: await loadStore({ dryRun: true }) };
+  const store = await loadStore();
+  const world = { places: ['.'], dryStore: await loadDryStore() };
   const { status, out } = await runTool([...line.split(' '), '--json'], store, world);
   assert.deepEqual([status, out], [1, ''], line);
 }
@@ -71,8 +73,13 @@ function verbOf(argv: readonly string[]): string {
   return COMMANDS.some(({ name }) => name === two) ? two : argv[0]!;
 }
 
-async function fake(argv: string[], store: Partial<Store>, status = 0): Promise<void> {
-  const result = await runTool([...argv, '--json'], store);
+async function fake(
+  argv: string[],
+  store: Partial<Store>,
+  status = 0,
+  daemons: readonly Partial<Daemon>[] = [],
+): Promise<void> {
+  const result = await runTool([...argv, '--json'], store, { daemons });
   assert.equal(result.status, status, `${argv.join(' ')}: ${result.err}`);
   validated(result.out, verbOf(argv));
 }
@@ -136,9 +143,6 @@ test('every verb prints a document as documented', async () => {
   await real('completion bash');
   const version = await runTool(['list', '-V', '--json']);
   validated(version.out, 'version');
-  for (const { name, hidden } of COMMANDS) {
-    assert.ok(hidden || documents.has(name.replace(' ', '-')), `${name} was not tried`);
-  }
 });
 
 test('pools and machines that are not well have documents, too', async () => {
@@ -174,7 +178,96 @@ test('pools and machines that are not well have documents, too', async () => {
   });
 });
 
-test('every member that is documented was met', () => {
+test('a daemon, its clients and their reapers have documents', async () => {
+  const client = {
+    pool: 'held',
+    session: 7,
+    pid: 812,
+    uid: 1000,
+    gid: 1000,
+    client: 'engine',
+    access: 'write' as const,
+    exclusive: false,
+    connectedMs: 1.7e12,
+    requestsInFlight: 1,
+    requestCount: 200,
+    leaseCount: 30,
+    mappedCount: 20,
+    uncommittedCount: 1,
+    openLogCount: 2,
+    writtenBytes: 2 ** 20,
+  };
+  const residentPages = { cold: 1, warm: 2, hot: 3, pinned: 4, unmapped: 5 };
+  const stats = {
+    pressure: 0.25,
+    limit: 'group' as const,
+    freePercent: 30,
+    ttlMs: 5000,
+    residentPages,
+    objectCount: 20,
+    evictedObjects: 3,
+    evictedPages: 100,
+    refaultedObjects: 1,
+    delayedReads: 0,
+    delayedMs: 0,
+    shortenedReadAheads: 0,
+    rounds: 9,
+    threadMs: 1.5,
+    poolMs: 0.5,
+    kernelReclaimedPages: 0,
+    kernelRefaults: 0,
+  };
+  const reaper = {
+    clients: 1,
+    pressure: 0.25,
+    residentPages,
+    evictedPages: 3,
+    refaultedObjects: 1,
+  };
+  const settings = {
+    enabled: true,
+    memoryPercent: 60,
+    highWatermarkFactor: 1.1,
+    ttlMs: 5000,
+    budgetBytes: null,
+  };
+  const info = { ...fakeInfo(fakeFound('held', 1)), health: 'faulted' as const, fault: 'failed' };
+  const daemon: Partial<Daemon> = {
+    rundir: '/run/mpool',
+    pools: async () => [{ ...info, clientCount: 1 }],
+    clients: async () => [client],
+    reaper: async () => ({ settings, clients: [{ pool: 'held', session: 7, pid: 812, stats }] }),
+    status: async () => ({
+      version: '1',
+      pid: 4711,
+      startedMs: 1.7e12,
+      rundir: '/run/mpool',
+      poolCount: 1,
+      clientCount: 1,
+      state: 'running',
+      mayManage: true,
+    }),
+    activate: async () => ({ name: 'held', uuid: info.uuid, already: false }),
+    deactivate: async () => undefined,
+    metrics: async () =>
+      fakeMetrics({ pools: [fakePoolFigures({ uuid: info.uuid, fault: 'failed', reaper })] }),
+  };
+  const idle: Partial<Store> = { scan: async () => [fakeFound('held', 1)] };
+  const active = { daemon: daemon as Daemon, info, clientCount: 1 };
+  const store: Partial<Store> = { ...idle, active: async () => [active] };
+  await fake(['status'], store, 1, [daemon]);
+  await fake(['clients'], store, 0, [daemon]);
+  await fake(['top', 'interval=0.1'], store, 0, [daemon]);
+  await fake(['list'], store, 0, [daemon]);
+  await fake(['mcache', 'reaper'], store, 0, [daemon]);
+  await fake(['activate', 'held'], idle, 0, [daemon]);
+  await fake(['deactivate', 'held'], store, 0, [daemon]);
+});
+
+test('every verb, and every member that is documented, was met', () => {
+  for (const { name, hidden } of COMMANDS) {
+    assert.ok(hidden || documents.has(name.replace(' ', '-')), `${name} was not tried`);
+  }
   assert.deepEqual(
     validator.members.filter((member) => !validator.seen.has(member)),
     [],

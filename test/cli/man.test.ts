@@ -35,7 +35,14 @@ test('the pages are those that package.json installs: of the tool, its nouns and
   const names = man.map((path) => path.replace(/^man\//, ''));
   assert.deepEqual([...pages.keys()].toSorted(), names.toSorted());
   const verbs = VERBS.map(({ name }) => `mpool-${name.replace(' ', '-')}.1`);
-  const others = ['mpool.1', 'mpool-mblock.1', 'mpool-mlog.1', 'mpool-mdc.1', 'mpool-mcache.1'];
+  const others = [
+    'mpoold.8',
+    'mpool.1',
+    'mpool-mblock.1',
+    'mpool-mlog.1',
+    'mpool-mdc.1',
+    'mpool-mcache.1',
+  ];
   assert.deepEqual(names.toSorted(), [...verbs, ...others].toSorted());
   const list = execFileSync(process.execPath, [SCRIPT, '--list', folder, COMPILED]);
   assert.deepEqual(String(list).trim().split('\n').toSorted(), man.toSorted());
@@ -65,7 +72,7 @@ test('a page has all options, parameters, arguments and columns of its verb', ()
 test('the pages are troff that means what it says', () => {
   for (const [name, page] of pages) {
     const [, title = ''] = page.split('\n');
-    assert.match(title, /^\.TH MPOOL[A-Z\\-]* 1 "" "mpool \d+\.\d+\.\d+" "mpool manual"$/, name);
+    assert.match(title, /^\.TH MPOOL[A-Z\\-]* [18] "" "mpool \d+\.\d+\.\d+" "mpool manual"$/, name);
     assert.match(page, /\n\.SH NAME\nmpool[a-z\\-]* \\- [A-Za-z]/, name);
     assert.match(page, /\n\.SH SEE ALSO\n/, name);
     for (const line of page.split('\n')) {
@@ -78,8 +85,9 @@ test('the pages are troff that means what it says', () => {
       assert.equal(line.match(/\\f[BI]/g)?.length, line.match(/\\fR/g)?.length, `${name}: ${line}`);
     }
     // Every page that one refers to is there.
-    for (const [, other] of page.matchAll(/^\.BR (\S+) \(1\)/gm)) {
-      assert.ok(pages.has(`${other!.replaceAll('\\-', '-')}.1`), `${name}: ${other}`);
+    for (const [, other] of page.matchAll(/^\.BR (\S+ \([18]\))/gm)) {
+      const file = other!.replaceAll('\\-', '-').replace(/ \((\d)\)/, '.$1');
+      assert.ok(pages.has(file), `${name}: ${other}`);
     }
   }
 });

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { loadStore } from '../../src/cli/store.ts';
+import { loadDryStore, loadStore } from '../../src/cli/store.ts';
 import { runTool } from './fake.ts';
 
 const TRANSCRIPTS = join(process.cwd(), 'test/cli/transcripts');
@@ -72,8 +72,8 @@ async function perform(command: string, folder: string): Promise<string> {
     words = words.replace(text, await readFile(name, 'utf8'));
   }
   const argv = words.split(/\s+/).filter((word) => word !== '');
-  const world = { places: ['.'], dryStore: await loadStore({ dryRun: true }) };
-  const store = await loadStore({ dryRun: false });
+  const world = { places: ['.'], dryStore: await loadDryStore() };
+  const store = await loadStore();
   const { status, out, err } = await runTool(argv, store, world);
   if (match[2] !== undefined) await writeFile(match[2], out);
   const told = match[2] === undefined ? out + err : err;

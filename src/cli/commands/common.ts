@@ -1,7 +1,8 @@
 /** What many verbs need: a pool found, opened and closed. */
 import { MpoolError } from '../../base/errors.ts';
 import type { FoundPool, OpenOptions, Pool, PoolInfo } from '../../pool/api.ts';
-import type { Call, Context, Positional } from '../command.ts';
+import type { ActivePool } from '../active-pools.ts';
+import type { Context, Positional } from '../command.ts';
 import { describeFailure } from '../failure.ts';
 import { isDirectory, pathExists, realPath } from '../system.ts';
 import { printMdcId } from './ids.ts';
@@ -89,30 +90,72 @@ export async function whyMissing(word: string, context: Context): Promise<string
   return describeFailure(why, word).text ?? '';
 }
 
+/** A pool that was found on media, or of which a daemon told. */
+export interface KnownPool {
+  readonly found: FoundPool;
+  /** As the daemon has it that it is active in. */
+  readonly active: ActivePool | undefined;
+}
+
+/**
+ * All pools in the places and in the daemons, by name. The media of an active pool need not be among the
+ * places, nor be readable for this user.
+ */
+export async function knownPools(
+  context: Context,
+  where: { places: readonly string[]; blockDevices: boolean },
+): Promise<KnownPool[]> {
+  const store = await context.store();
+  const [found, active] = await Promise.all([store.scan(where), store.active()]);
+  const activeOn = ({ devices }: FoundPool): ActivePool | undefined =>
+    active.find(({ info }) =>
+      info.devices.some(({ path }) => devices.some((device) => device.path === path)),
+    );
+  const known: KnownPool[] = found.map((pool) => ({ found: pool, active: activeOn(pool) }));
+  for (const each of active) {
+    if (known.some((pool) => pool.active === each)) continue;
+    known.push({ found: foundOf(each), active: each });
+  }
+  return known.toSorted((a, b) => compareText(a.found.name, b.found.name));
+}
+
+/** What a scan would have told of it. */
+function foundOf({ info }: ActivePool): FoundPool {
+  const { name, uuid, formatVersion } = info;
+  const devices = info.devices.map(({ path, mediaClass, sizeBytes }) => {
+    return { path, mediaClass, sizeBytes };
+  });
+  const complete = info.devices.every(({ status }) => status !== 'missing');
+  return { name, uuid, formatVersion, devices, complete };
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
 /**
  * Pools that the words name, or all when there are none. A word that is a path is looked at even
  * when it is not among the places.
  */
 export async function findPools(
-  call: Call,
+  words: readonly string[],
   context: Context,
-): Promise<{ found: FoundPool[]; missing: string[] }> {
-  const store = await context.store();
-  const paths = await Promise.all(call.words.map(realPath));
+): Promise<{ found: KnownPool[]; missing: string[] }> {
+  const paths = await Promise.all(words.map(realPath));
   const places = [...context.places, ...paths.filter((path) => path !== undefined)];
-  const all = await store.scan({ places, blockDevices: true });
-  if (call.words.length === 0) return { found: all, missing: [] };
-  const found = new Set<FoundPool>();
+  const all = await knownPools(context, { places, blockDevices: true });
+  if (words.length === 0) return { found: all, missing: [] };
+  const hits = new Set<KnownPool>();
   const missing: string[] = [];
-  for (const [i, word] of call.words.entries()) {
-    const hits = all.filter(
-      (pool) =>
-        pool.name === word ||
-        pool.uuid === word.toLowerCase() ||
-        pool.devices.some(({ path }) => path === paths[i]),
+  for (const [i, word] of words.entries()) {
+    const fitting = all.filter(
+      ({ found }) =>
+        found.name === word ||
+        found.uuid === word.toLowerCase() ||
+        found.devices.some(({ path }) => path === paths[i]),
     );
-    if (hits.length === 0) missing.push(word);
-    for (const hit of hits) found.add(hit);
+    if (fitting.length === 0) missing.push(word);
+    for (const pool of fitting) hits.add(pool);
   }
-  return { found: [...found], missing };
+  return { found: [...hits], missing };
 }

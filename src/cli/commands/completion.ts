@@ -1,4 +1,3 @@
-import type { FoundPool } from '../../pool/api.ts';
 import { command, type Command } from '../command.ts';
 import { bashScript } from '../completion/bash.ts';
 import { fishScript } from '../completion/fish.ts';
@@ -20,11 +19,12 @@ export function completionOf(commands: () => readonly Command[]): Command {
   return command({
     name: 'completion',
     summary: "Print a shell's script that completes commands, options, parameters and pools",
-    aboutTool: true,
+    about: 'tool',
     positionals: [{ name: 'SHELL', meaning: 'bash, zsh or fish', candidates: SHELLS }],
     details: [
-      'Pools are completed by the names of those in the current directory, or in the places of ' +
-        '$MPOOL_PATH: block devices are not looked at for it.',
+      'Pools are completed by the names of those that are active, and of those in the ' +
+        'current directory, or in the places of $MPOOL_PATH: block devices are not looked at ' +
+        'for it.',
     ],
     examples: [
       'source <(mpool completion bash)',
@@ -55,10 +55,11 @@ export const completePools = command({
   examples: [],
   async run(_call, context) {
     const store = await context.store();
-    const found: FoundPool[] = await store
-      .scan({ places: context.places, blockDevices: false })
-      .catch(() => []);
-    const names = new Set(found.map(({ name }) => name));
+    const [found, active] = await Promise.all([
+      store.scan({ places: context.places, blockDevices: false }).catch(() => []),
+      store.active().catch(() => []),
+    ]);
+    const names = new Set([...found, ...active.map(({ info }) => info)].map(({ name }) => name));
     await context.out.write([...names].map((name) => `${name}\n`).join(''));
   },
 });

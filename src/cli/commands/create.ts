@@ -69,6 +69,7 @@ export const create = command({
       'in use is always refused.',
     'capsz and stgsz are MiB unless they have a suffix: a power of two from 1 to 64. Small pools ' +
       'want small mblocks: a 64 MiB file with capsz=1 is a working pool.',
+    'When a daemon runs that you may manage, the pool is active in it from then on.',
     '-n tells what DEVICE holds, unless -f says that it does not matter.',
     'label, ra and the others can be changed later with mpool set; capsz and stgsz cannot.',
   ],
@@ -119,9 +120,10 @@ export const create = command({
         return describeDevice(each, path ?? each.path);
       }),
     );
-    const content = { pool: poolJson(info) };
+    const active = (await store.active()).some((each) => each.info.uuid === info.uuid);
+    const content = { pool: poolJson(info), active };
     const deed = {
-      done: `mpool ${name} created`,
+      done: active ? `mpool ${name} created, and active` : `mpool ${name} created`,
       would: `create mpool ${name}: ${media.join('; ')}`,
     };
     await tell(call, context, 'create', content, deed);

@@ -107,7 +107,7 @@ function structureText({ structure, device, offsetBytes, fields }: DumpedStructu
 export const doctor = command({
   name: 'doctor',
   summary: 'Tell which I/O engine is used here, why, and how to get a better one',
-  aboutTool: true,
+  about: 'tool',
   examples: ['mpool doctor', 'mpool doctor --json'],
   async run(call, context) {
     const report = await (await context.store()).diagnose();

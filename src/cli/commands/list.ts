@@ -16,9 +16,10 @@ export const list = command({
   options: ['noresolve', 'nosuffix', 'yaml'],
   columns: LIST_COLUMNS,
   details: [
-    'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable for you) ' +
-      'or busy (another process has the pool; only it knows the space). With -v it ' +
-      'is told why a pool is not optimal.',
+    'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable ' +
+      'for you) or busy (another process has the pool; only it knows the space). With -v it ' +
+      'is told why a pool is not optimal. Pools that are active in a daemon are shown ' +
+      'wherever they are.',
     ALL_THAT_FIT,
     JSON_IS_WHOLE,
   ],
@@ -47,17 +48,18 @@ export const list = command({
   },
 });
 
-function listJson({ found, info, health, note }: SurveyedPool): object {
+function listJson({ found, info, health, note, active }: SurveyedPool): object {
   const { name, uuid, formatVersion } = found;
+  const activity = { active: active !== undefined, clientCount: active?.clientCount ?? 0 };
   return info === undefined
-    ? { name, uuid, formatVersion, health, fault: note, devices: found.devices }
-    : { ...poolJson(info), health };
+    ? { name, uuid, formatVersion, health, fault: note, devices: found.devices, ...activity }
+    : { ...poolJson(info), health, ...activity };
 }
 
-/** With the keys of the original; a pool that another process has counts as active. */
+/** With the keys of the original. */
 function poolYaml(pool: SurveyedPool, verbosity: number, resolve: boolean): YamlMap {
   const { found, info, health } = pool;
-  const identity = { name: found.name, active: health === 'busy', UUID: found.uuid };
+  const identity = { name: found.name, active: pool.active !== undefined, UUID: found.uuid };
   if (verbosity === 0) return { ...identity, devices: found.devices.map(({ path }) => ({ path })) };
   const devices = found.devices.map(({ path, mediaClass }) => ({
     path,

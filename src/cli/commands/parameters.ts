@@ -28,8 +28,8 @@ export const POOL_PARAMETERS = {
   mode: {
     kind: modeKind,
     meaning:
-      'permission bits, at most 0777; uid, gid and mode are recorded, and will be enforced by the ' +
-      'daemon: without it, access to the device or file decides',
+      'permission bits, at most 0777; uid, gid and mode are enforced by the daemon: ' +
+      'without it, access to the device or file decides',
   },
   label: { kind: textKind, meaning: 'at most 63 of A-Z a-z 0-9 . _ -' },
   utype: { kind: uuidKind, meaning: 'by which an application knows its pools' },

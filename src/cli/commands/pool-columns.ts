@@ -4,6 +4,8 @@ import type { FoundPool, MediaClass, PoolInfo, PoolParameters, Usage } from '../
 import { accountName, type AccountKind } from '../accounts.ts';
 import { column, reportColumns, sizeColumn, type CellStyle } from '../report-columns.ts';
 import { formatPercent } from '../sizes.ts';
+import { utcTime } from '../times.ts';
+import type { KnownPool } from './common.ts';
 import type { SurveyedPool } from './survey.ts';
 
 const ofUsage =
@@ -20,6 +22,8 @@ const account =
   (kind: AccountKind) =>
   (id: number, style: CellStyle): string =>
     style.resolve ? accountName(kind, id) : String(id);
+
+const yesNo = (what: unknown): string => (what === undefined ? 'no' : 'yes');
 
 const octal = (mode: number): string => (mode === 0 ? '0' : `0${mode.toString(8)}`);
 
@@ -71,6 +75,13 @@ export const LIST_COLUMNS = reportColumns<SurveyedPool>({
   ],
   verbose: [column('devices', 'DEVICES', 'paths of the devices', ({ found }) => pathsOf(found))],
   asked: [
+    column('active', '>ACTIVE', 'yes when a daemon has it active', ({ active }) => yesNo(active)),
+    column(
+      'clients',
+      '>CLIENTS',
+      'how many clients have it open',
+      ({ active }) => active?.clientCount,
+    ),
     column('capdev', 'CAPDEV', 'path of the capacity device', ({ found }) =>
       pathOf(found, 'capacity'),
     ),
@@ -89,7 +100,7 @@ export const LIST_COLUMNS = reportColumns<SurveyedPool>({
       'CREATED',
       'when it was created, in UTC',
       ({ info }) => info?.createdMs,
-      (ms) => `${new Date(ms).toISOString().slice(0, 19)}Z`,
+      utcTime,
     ),
     sizeColumn(
       'spare',
@@ -204,26 +215,33 @@ export const GET_COLUMNS = reportColumns<PoolInfo>({
   asked: [column('uuid', 'UUID', 'UUID of the pool', ({ uuid }) => uuid)],
 });
 
-export const SCAN_COLUMNS = reportColumns<FoundPool>({
+export const SCAN_COLUMNS = reportColumns<KnownPool>({
   always: [
-    column('name', 'MPOOL', 'name of the pool', ({ name }) => name),
-    column('uuid', 'UUID', 'UUID of the pool', ({ uuid }) => uuid),
-    sizeColumn('size', 'SIZE', 'what of its devices the pool takes', ({ devices }) =>
-      devices.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    column('name', 'MPOOL', 'name of the pool', ({ found }) => found.name),
+    column('uuid', 'UUID', 'UUID of the pool', ({ found }) => found.uuid),
+    sizeColumn('size', 'SIZE', 'what of its devices the pool takes', ({ found }) =>
+      found.devices.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     ),
-    column('health', '>HEALTH', 'optimal, or faulted: a device was not found', ({ complete }) =>
-      complete ? 'optimal' : 'faulted',
+    column('health', '>HEALTH', 'optimal, or faulted: a device was not found', ({ found }) =>
+      found.complete ? 'optimal' : 'faulted',
     ),
-    column('devices', 'DEVICES', 'paths of the devices that were found', (pool) => pathsOf(pool)),
+    column('devices', 'DEVICES', 'paths of the devices that were found', ({ found }) =>
+      pathsOf(found),
+    ),
   ],
   asked: [
-    column('capdev', 'CAPDEV', 'path of the capacity device', (pool) => pathOf(pool, 'capacity')),
-    column('stgdev', 'STGDEV', 'path of the staging device', (pool) => pathOf(pool, 'staging')),
+    column('active', '>ACTIVE', 'yes when a daemon has it active', ({ active }) => yesNo(active)),
+    column('capdev', 'CAPDEV', 'path of the capacity device', ({ found }) =>
+      pathOf(found, 'capacity'),
+    ),
+    column('stgdev', 'STGDEV', 'path of the staging device', ({ found }) =>
+      pathOf(found, 'staging'),
+    ),
     column(
       'format',
       '>FORMAT',
       'version of the on-media format',
-      ({ formatVersion }) => formatVersion,
+      ({ found }) => found.formatVersion,
     ),
   ],
 });

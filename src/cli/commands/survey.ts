@@ -1,18 +1,23 @@
-/** Looks at pools for list and get: what is found is opened read-only, just long enough to ask. */
+/**
+ * Looks at pools for list and get: the daemon tells of those that are active in it, others are opened
+ * read-only, just long enough to ask.
+ */
 import { isMpoolError, MpoolError } from '../../base/errors.ts';
+import type { ActivePool } from '../active-pools.ts';
 import type { FoundPool, PoolInfo } from '../../pool/api.ts';
 import type { Call, Context } from '../command.ts';
 import { describeFailure } from '../failure.ts';
-import { checkInterrupt, findPools, usePool, whyMissing } from './common.ts';
+import { checkInterrupt, findPools, type KnownPool, usePool, whyMissing } from './common.ts';
 
 /**
  * optimal: all is well. faulted: a device is missing, or it cannot be opened for what it holds.
- * offline: it may not be read. busy: another process has it.
+ * offline: it may not be read. busy: another process has it, and no daemon tells of it.
  */
 type Health = 'optimal' | 'faulted' | 'offline' | 'busy';
 
 export interface SurveyedPool {
   found: FoundPool;
+  active: ActivePool | undefined;
   health: Health;
   /** Unless busy, offline or too damaged to open. */
   info: PoolInfo | undefined;
@@ -29,24 +34,29 @@ export async function survey(
   context: Context,
   verb: 'list' | 'get',
 ): Promise<{ pools: SurveyedPool[]; missing: readonly string[] }> {
-  const { found, missing } = await findPools(call, context);
+  const { found, missing } = await findPools(call.words, context);
   for (const word of missing) context.note(`${verb}: ${await whyMissing(word, context)}`);
   const pools: SurveyedPool[] = [];
   for (const pool of found) {
     checkInterrupt(context);
     const surveyed = await look(pool, context);
     const { note, health, info } = surveyed;
+    const { name } = pool.found;
     if (note !== undefined && verb === 'get' && call.words.length > 0 && info === undefined) {
-      context.note(`get: mpool ${pool.name}: ${note}`);
+      context.note(`get: mpool ${name}: ${note}`);
     } else if (note !== undefined && (call.verbosity > 0 || health === 'faulted')) {
-      context.note(`${pool.name}: ${note}`);
+      context.note(`${name}: ${note}`);
     }
     pools.push(surveyed);
   }
   return { pools, missing };
 }
 
-async function look(found: FoundPool, context: Context): Promise<SurveyedPool> {
+async function look({ found, active }: KnownPool, context: Context): Promise<SurveyedPool> {
+  if (active !== undefined) {
+    const { info } = active;
+    return { found, active, info, health: info.health, note: noteOf(info) };
+  }
   try {
     return await ask(found, context, false);
   } catch (error) {
@@ -73,8 +83,11 @@ async function ask(found: FoundPool, context: Context, force: boolean): Promise<
     signal: context.signal,
   });
   const info = await usePool(pool, (opened) => opened.info());
-  const { health, fault } = info;
-  return { found, info, health, note: health === 'faulted' ? (fault ?? 'faulted') : undefined };
+  return { found, active: undefined, info, health: info.health, note: noteOf(info) };
+}
+
+function noteOf({ health, fault }: PoolInfo): string | undefined {
+  return health === 'faulted' ? (fault ?? 'faulted') : undefined;
 }
 
 function unopened(found: FoundPool, error: unknown): SurveyedPool {
@@ -83,5 +96,5 @@ function unopened(found: FoundPool, error: unknown): SurveyedPool {
   if (isMpoolError(error, 'ERR_MPOOL_BUSY')) health = 'busy';
   else if (isMpoolError(error, 'ERR_MPOOL_ACCESS')) health = 'offline';
   else if (!isMpoolError(error)) throw error;
-  return { found, health, info: undefined, note };
+  return { found, active: undefined, health, info: undefined, note };
 }

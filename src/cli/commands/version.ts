@@ -25,7 +25,7 @@ export async function writeVersion(
 export const version = command({
   name: 'version',
   summary: 'Show the version; with -v of what it runs on, too',
-  aboutTool: true,
+  about: 'tool',
   examples: ['mpool version', 'mpool -V'],
   run: (call, context) =>
     writeVersion({ verbosity: call.verbosity, json: call.options.has('json') }, context),
