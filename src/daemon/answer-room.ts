@@ -9,12 +9,12 @@ interface Waiter {
 
 /** Memory for answers not made yet: first come, first served, up to a limit, or one alone beyond it. */
 export class AnswerRoom {
-  readonly #limitBytes: number;
+  limitBytes: number;
   readonly #waiters: Waiter[] = [];
   #reservedBytes = 0;
 
   constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes;
+    this.limitBytes = limitBytes;
   }
 
   /** Resolves when `request` may make an answer of so many bytes; settle() gives them back. */
@@ -35,7 +35,7 @@ export class AnswerRoom {
     while (this.#waiters.length > 0) {
       const { request, bytes, resolve } = this.#waiters[0]!;
       const held = backlogBytes + this.#reservedBytes;
-      if (held > 0 && held + bytes > this.#limitBytes) return;
+      if (held > 0 && held + bytes > this.limitBytes) return;
       this.#waiters.shift();
       request.reservedBytes += bytes;
       this.#reservedBytes += bytes;

@@ -4,7 +4,8 @@ import type { Frame } from './wire.ts';
 /** A request as it came: nothing in `body` is checked yet. */
 export class Incoming {
   readonly operation: Operation;
-  readonly body: Readonly<Record<string, unknown>>;
+  /** Let go of by whoever took what it needs: parsed JSON may take twenty times the bytes of the frame. */
+  body: Readonly<Record<string, unknown>>;
   /** The receiver's own; empty when there was none. */
   readonly payload: Uint8Array;
   /** For the channel: id, bytes of the frame, and what room() gave. */

@@ -71,7 +71,8 @@ export function peerAlive({ pid, startTicks }: PeerCredentials): boolean {
   if (pid === 0) return true;
   if (startTicks === undefined) return existsForSignals(pid);
   const status = statusOf(pid);
-  if (status === undefined) return false;
+  // Gone, or not to be looked at: this process may have no descriptor left.
+  if (status === undefined) return existsForSignals(pid);
   if (status.startTicks !== startTicks) return false;
   // A zombie has no memory any more, unless only its first thread ended.
   return !(status.state === 'Z' || status.state === 'X') || status.threadCount > 1;

@@ -118,6 +118,14 @@ export interface ReaperReport {
   stats: ReaperStats;
 }
 
+/** What a log held when it was first opened since the pool is active. */
+export interface RecoveredLog {
+  /** Another one each time the pool becomes active. */
+  activation: string;
+  generation: string;
+  recordCount: number;
+}
+
 export interface LogState {
   generation: string;
   capacityBytes: number;
@@ -178,7 +186,14 @@ export interface PoolRequests {
   ];
   'mlog.commit': [{ id: string }, None];
   'mlog.abort': [{ id: string }, None];
-  'mlog.open': [{ id: string; compactionSemantics?: boolean }, { log: number } & LogState];
+  /**
+   * `recovered`: a client that was told of more records of that generation before, by another activation,
+   * has lost what was not synced.
+   */
+  'mlog.open': [
+    { id: string; compactionSemantics?: boolean },
+    { log: number; recovered: RecoveredLog } & LogState,
+  ];
   /**
    * Records one behind the other in the payload (or slots); all are ordered as they came. Each is appended or
    * refused as if it were alone; the answer is an error when the only one was refused, or when they could not
@@ -227,7 +242,7 @@ export interface PoolRequests {
   /** Without ids: the root MDC. */
   'mdc.open': [
     { logA?: string; logB?: string },
-    { log: number; logA: string; logB: string } & LogState,
+    { log: number; logA: string; logB: string; recovered: RecoveredLog } & LogState,
   ];
   'mdc.delete': [{ logA: string; logB: string }, None];
   /** Rising ids of log A after `after`. */
@@ -279,6 +294,8 @@ export interface DaemonStatus {
   clientCount: number;
   /** 'stopping': finishes what it has and takes nothing new. */
   state: 'running' | 'stopping';
+  /** Whether who asks may do more than look. */
+  mayManage: boolean;
 }
 
 export interface ClientInfo {

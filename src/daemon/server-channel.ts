@@ -73,7 +73,7 @@ export interface Reply {
 export type RequestHandler = (request: Incoming) => Reply | Promise<Reply>;
 
 export class ServerChannel extends Channel {
-  readonly #limits: ChannelLimits;
+  #limits: ChannelLimits;
   #hello: Hello | undefined;
   #helloId = 0;
   #onHello: ((error?: MpoolError) => void) | undefined;
@@ -125,9 +125,11 @@ export class ServerChannel extends Channel {
     return this.#requestCount;
   }
 
-  /** Answers the hello, and carries out requests from now on. */
-  admit(welcome: Welcome, onRequest: RequestHandler): void {
+  /** Answers the hello, and carries out requests from now on, within `limits` where they are given. */
+  admit(welcome: Welcome, onRequest: RequestHandler, limits: Partial<ChannelLimits> = {}): void {
     if (!this.open) return;
+    this.#limits = { ...this.#limits, ...limits };
+    this.#room.limitBytes = this.#limits.backlogBytes;
     this.writer.frame(this.#helloId, KIND_DONE, welcome);
     this.#onRequest = onRequest;
     this.decoder.lengthMax = FRAME_BYTES_MAX;

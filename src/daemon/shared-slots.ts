@@ -8,6 +8,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { assert } from '../base/assert.ts';
 import { errnoName, invalidArgument, MpoolError } from '../base/errors.ts';
+import { systemErrno } from '../device/io-error.ts';
 import { binding } from '../native/binding.ts';
 import { connectionLost } from './channel.ts';
 import { protocolError } from './wire.ts';
@@ -87,9 +88,13 @@ export class SharedMemory {
     return slots.map((each: unknown) => this.#view(each));
   }
 
-  /** Another descriptor of it, which the caller closes. */
+  /** Another descriptor of it, which the caller closes. @throws ERR_MPOOL_LIMIT when there is none */
   openAgain(): number {
-    return openSync(`/proc/self/fd/${this.fd}`, constants.O_RDWR);
+    try {
+      return openSync(`/proc/self/fd/${this.fd}`, constants.O_RDWR);
+    } catch (error) {
+      throw sharedError(systemErrno(error), 'open');
+    }
   }
 
   close(): void {

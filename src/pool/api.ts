@@ -416,10 +416,22 @@ export interface PoolStats {
   flushes: number;
   /** Metadata frames written: commits / metadataFrames tells how well group commit shares. */
   metadataFrames: number;
+  /** Of changes of metadata (commits, deletions), those that one durable step made durable together. */
+  metadataGroups: GroupCounts;
+  /** Of syncs of open logs. */
+  syncGroups: GroupCounts;
   compactions: number;
   objectCount: number;
   objectTableBytes: number;
   checksumErrors: number;
+}
+
+/** How many operations durable steps carried: `operations / steps` is how well group commit shares. */
+export interface GroupCounts {
+  steps: number;
+  operations: number;
+  /** Steps of 1, 2, 3–4, 5–8, … 513–1,024 operations, and of more. */
+  buckets: number[];
 }
 
 /** What scan() finds. */

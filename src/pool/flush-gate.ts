@@ -1,5 +1,6 @@
 import type { Device } from '../device/device.ts';
 import { type MpoolError } from '../base/errors.ts';
+import { GroupSizes } from './group-sizes.ts';
 
 /**
  * Shares flushes of one device: those who ask while one is under way all wait for the same next one.
@@ -20,6 +21,8 @@ export class FlushGate {
   onFailure: (error: MpoolError) => void = () => {};
   /** Flushes done, for statistics. */
   count = 0;
+  /** Of syncs of users' logs on the device. */
+  readonly syncGroups = new GroupSizes();
 
   constructor(device: Device) {
     this.#device = device;

@@ -3,6 +3,7 @@ import type { Prng } from '../base/prng.ts';
 import { MIB, PAGE_BYTES } from '../base/units.ts';
 import { LogState, type LogHeader } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
+import type { GroupSizes } from './group-sizes.ts';
 import { Log } from './log.ts';
 import {
   confirmLogEnd,
@@ -45,6 +46,7 @@ export class LogPair {
   #activeIndex: 0 | 1;
   #active: Log;
   #failure: MpoolError | null = null;
+  #groups: GroupSizes;
   onFailure: (error: MpoolError) => void = () => {};
 
   private constructor(
@@ -59,6 +61,7 @@ export class LogPair {
     this.#prng = prng;
     this.#activeIndex = activeIndex;
     this.#active = active;
+    this.#groups = gate.syncGroups;
     this.#watch(active);
   }
 
@@ -137,6 +140,7 @@ export class LogPair {
   #target(place: LogPlace): Log {
     const header = newHeader(place, this.#active.generation + 1, LogState.current, this.#prng);
     const log = new Log(place, this.#gate, header, freshLogEnd());
+    log.groups = null;
     return log;
   }
 
@@ -194,6 +198,13 @@ export class LogPair {
 
   #watch(log: Log): void {
     log.onFailure = (error) => this.fail(error);
+    log.groups = this.#groups;
+  }
+
+  /** Syncs of its logs are counted there, instead of among those of users' logs. */
+  countGroups(groups: GroupSizes): void {
+    this.#groups = groups;
+    this.#active.groups = groups;
   }
 
   /** Nothing can be appended any more: it is unknown whether this pair still counts. */

@@ -85,11 +85,14 @@ export class Log {
   onFailure: (error: MpoolError) => void = () => {};
   /** Frames written, for statistics. */
   frameCount = 0;
+  /** Where syncs are counted that became durable together; null while nobody but the pool waits for them. */
+  groups: FlushGate['syncGroups'] | null;
 
   /** @param end where the log was found to end; `freshLogEnd()` for one without frames */
   constructor(place: LogPlace, gate: FlushGate, header: LogHeader, end: LogEnd) {
     this.place = place;
     this.#gate = gate;
+    this.groups = gate.syncGroups;
     this.#header = header;
     this.#seed = frameSeed(place.identity, header.salt);
     this.#tailBytes = end.endBytes;
@@ -552,6 +555,7 @@ export class Log {
       this.#durableBytes = tailBytes;
       this.#durableRecords = records;
       this.#volatileFrames -= frames;
+      this.groups?.add(group.length);
       for (const waiter of group) waiter.resolve();
       this.#syncRound();
     };
@@ -583,10 +587,7 @@ interface Frame {
   written: boolean;
 }
 
-interface Waiter {
-  resolve: () => void;
-  reject: (error: MpoolError) => void;
-}
+type Waiter = { resolve: () => void; reject: (error: MpoolError) => void };
 
 /** Shared by all calls that need not wait: a promise of its own would cost more than the append. */
 export const RESOLVED: Promise<void> = Promise.resolve();

@@ -1,4 +1,5 @@
 import { MpoolError } from '../base/errors.ts';
+import { GroupSizes } from './group-sizes.ts';
 import type { Log } from './log.ts';
 import { LogPair } from './log-pair.ts';
 import { SharedLock } from './shared-lock.ts';
@@ -43,6 +44,8 @@ export class MetadataLog {
   #compacting = false;
   onFailure: (error: MpoolError) => void = () => {};
   compactionCount = 0;
+  /** Of changes that became durable together. */
+  readonly groups = new GroupSizes();
   #retiredFrames = 0;
 
   constructor(pair: LogPair, owner: MetadataOwner) {
@@ -174,5 +177,6 @@ export class MetadataLog {
 
   #watch(pair: LogPair): void {
     pair.onFailure = (error) => this.onFailure(error);
+    pair.countGroups(this.groups);
   }
 }

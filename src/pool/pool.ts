@@ -17,6 +17,7 @@ import type {
   Usage,
 } from './api.ts';
 import { addMediaClass, grow } from './change-devices.ts';
+import { sumOfGroups } from './group-sizes.ts';
 import { checkMediaClass } from './media.ts';
 import { StoreMblocks } from './mblocks.ts';
 import { StoreMdcs } from './mdcs.ts';
@@ -173,6 +174,8 @@ export class StorePool implements Pool {
       deletes: store.deleteCount,
       flushes: store.allMedia.reduce((sum, media) => sum + media.gate.count, 0),
       metadataFrames: catalog.log.frameCount + poolRecords.log.frameCount,
+      metadataGroups: sumOfGroups([catalog.log.groups.counts, poolRecords.log.groups.counts]),
+      syncGroups: sumOfGroups(store.allMedia.map((media) => media.gate.syncGroups.counts)),
       compactions: catalog.log.compactionCount + poolRecords.log.compactionCount,
       objectCount: store.table.count,
       objectTableBytes: store.table.bytes,

@@ -173,6 +173,25 @@ test('records that were not synced and are gone: the log says so, and nothing is
   await pool.close();
 });
 
+test('records that were not synced and are gone are missed, however much another client appended since', async (t) => {
+  const rig = await clientRig(t);
+  const pools = [await (await rig.client()).open(POOL), await (await rig.client()).open(POOL)];
+  const mine = await newLog(pools[0]!);
+  const theirs = await pools[1]!.mlogs.open(mine.id);
+  await mine.append('mine, durable', { sync: true });
+  await theirs.append('theirs, durable', { sync: true });
+  await mine.append('mine, buffered in the daemon');
+  await rig.kill();
+  await rig.start();
+  // Who had nothing to lose goes on.
+  for (const text of ['theirs 2', 'theirs 3']) await theirs.append(text, { sync: true });
+  assert.ok(theirs.recordCount > mine.recordCount);
+  await refuses(() => mine.append('behind the gap', { sync: true }), 'ERR_MPOOL_FAILED');
+  await mine.close().catch(() => {});
+  await theirs.close();
+  for (const pool of pools) await pool.close({ force: true });
+});
+
 test('a compaction that its connection took along takes no appends until it is cancelled', async (t) => {
   const rig = await clientRig(t);
   const pool = await (await rig.client()).open(POOL);

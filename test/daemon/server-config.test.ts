@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MpoolError } from '../../src/base/errors.ts';
-import { parseConfig } from '../../src/daemon/server/config.ts';
+import { configPath, parseConfig } from '../../src/daemon/server/config.ts';
 import { Journal } from '../../src/daemon/server/journal.ts';
 import { OperationMetrics } from '../../src/daemon/server/operation-metrics.ts';
 
@@ -17,6 +17,8 @@ ctlMode = 0660
 ctlGroup = 6
 metrics = 9177
 idleExitSeconds = 1.5
+clientsPerUser = 1000
+sharedMiBPerUser = 512
 logLevel = warn
 `;
   const json = JSON.stringify({
@@ -27,6 +29,8 @@ logLevel = warn
     ctlGroup: '6',
     metrics: 9177,
     idleExitSeconds: 1.5,
+    clientsPerUser: 1000,
+    sharedMiBPerUser: 512,
     logLevel: 'warn',
   });
   const expected = {
@@ -37,11 +41,20 @@ logLevel = warn
     ctlGroup: '6',
     metrics: '9177',
     idleExitSeconds: 1.5,
+    clientsPerUser: 1000,
+    sharedMiBPerUser: 512,
     logLevel: 'warn',
   };
   assert.deepEqual(parseConfig(lines, 'f'), expected);
   assert.deepEqual(parseConfig(json, 'f'), expected);
   assert.deepEqual(parseConfig('', 'f'), {});
+});
+
+test('a configuration is the system’s for root and the user’s own for others', () => {
+  assert.equal(configPath({ XDG_CONFIG_HOME: '/x', HOME: '/h' }, 0), '/etc/mpool/mpoold.conf');
+  assert.equal(configPath({ XDG_CONFIG_HOME: '/x', HOME: '/h' }, 7), '/x/mpool/mpoold.conf');
+  assert.equal(configPath({ XDG_CONFIG_HOME: '', HOME: '/h' }, 7), '/h/.config/mpool/mpoold.conf');
+  assert.equal(configPath({}, 7), undefined);
 });
 
 test('what is wrong is named', () => {
@@ -55,6 +68,7 @@ test('what is wrong is named', () => {
     ['searchPlaces = here', /searchPlaces 'here' must be absolute/],
     ['idleExitSeconds = soon', /idleExitSeconds must be a number/],
     ['logLevel = loud', /logLevel 'loud' is none of debug, info, warn, error/],
+    ['clientsPerUser = 0', /clientsPerUser is 0, must be an integer from 1/],
     ['{"blockDevices": 1}', /blockDevices must be true or false/],
     ['{"blockDevices": true', /f: .*JSON/],
     ['serachPlaces = /srv', /f: no setting 'serachPlaces'/],
@@ -106,6 +120,7 @@ test('a journal has one event a line, whatever is in it, and no more of clients 
 
 test('latencies are counted in the bucket that holds them, quantiles never flatter', () => {
   const metrics = new OperationMetrics();
+  for (let i = 0; i < 103; i++) metrics.begin();
   for (let i = 1; i <= 100; i++) metrics.add(i / 1000, i % 10 === 0 ? 'ERR_MPOOL_BUSY' : undefined);
   metrics.add(99, undefined);
   assert.equal(
@@ -118,4 +133,5 @@ test('latencies are counted in the bucket that holds them, quantiles never flatt
   assert.equal(metrics.buckets.at(-1), 1);
   assert.deepEqual([...metrics.errors], [['ERR_MPOOL_BUSY', 10]]);
   assert.equal(Math.round(metrics.seconds), 104);
+  assert.equal(metrics.underWay, 2);
 });

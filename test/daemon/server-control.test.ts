@@ -50,6 +50,25 @@ async function asUser(
   return JSON.parse(await text(child.stdout)) as Outcome;
 }
 
+/** What a reaper may report. */
+const REPORT = {
+  pressure: 0.5,
+  limit: 'machine',
+  residentPages: { cold: 7, warm: 0, hot: 0, pinned: 1, unmapped: 0 },
+  freePercent: 50,
+  ttlMs: 500,
+  objectCount: 3,
+  evictedObjects: 1,
+  evictedPages: 9,
+  refaultedObjects: 0,
+  delayedReads: 0,
+  delayedMs: 0,
+  shortenedReadAheads: 0,
+  rounds: 1,
+  threadMs: 0.5,
+  poolMs: 1,
+} as const;
+
 function open(rig: Rig): void {
   chmodSync(rig.folder, 0o755);
 }
@@ -177,12 +196,7 @@ test('the reapers of all clients are told what to do, and what they report is to
   await refuses(control.ask('reaper', { changes: { memoryPercent: 4 } }), 'ERR_MPOOL_INVALID_ARG');
   const later = await rig.client();
   assert.deepEqual(later.channel.welcome.pool!.reaper, { ttlMs: 500, budgetBytes: null });
-  const counts = {
-    freePercent: 50, ttlMs: 500, objectCount: 3, evictedObjects: 1, evictedPages: 9, refaultedObjects: 0,
-    delayedReads: 0, delayedMs: 0, shortenedReadAheads: 0, rounds: 1, threadMs: 0.5, poolMs: 1,
-  }; // oxfmt-ignore
-  const residentPages = { cold: 7, warm: 0, hot: 0, pinned: 1, unmapped: 0 };
-  const stats = { pressure: 0.5, limit: 'machine', residentPages, ...counts } as const;
+  const stats = REPORT;
   await client.ask('reaper.report', { stats: stats as never });
   const { settings, clients } = await control.ask('reaper', {});
   assert.deepEqual(settings, { ttlMs: 500, budgetBytes: null });
@@ -350,7 +364,7 @@ test(
       (await ask({ uid: OTHER, gid: GROUP }, 'deactivate', body)).code,
       'ERR_MPOOL_BUSY',
     );
-    const strict = await startRig(t);
+    const strict = await startRig(t, { config: { ctlMode: 0o600 } });
     open(strict);
     const closed = await asUser(
       controlSocketPath(strict.rundir),
@@ -358,6 +372,55 @@ test(
       { operation: 'status', body: {} },
     );
     assert.deepEqual([closed.step, closed.code], ['connect', 'ERR_MPOOL_ACCESS']);
+  },
+);
+
+test(
+  'by default anyone may look, at pools he may open and at clients of his own',
+  { skip: notRoot },
+  async (t) => {
+    const rig = await startRig(t, { create: { uid: USER, mode: 0o600 } });
+    open(rig);
+    const path = controlSocketPath(rig.rundir);
+    assert.equal(statSync(path).mode & 0o777, 0o666, 'connecting takes w');
+    const ask = async (uid: number, operation: string, body: object = {}) =>
+      asUser(path, { uid }, { operation, body });
+    const answer = async (uid: number, operation: string, body: object = {}) => {
+      const { body: answered, code } = await ask(uid, operation, body);
+      assert.equal(code, undefined);
+      return answered as Record<string, any>; // oxlint-disable-line typescript/no-explicit-any
+    };
+    const client = await rig.client();
+    await client.mblock(pattern(4096));
+    await client.ask('reaper.report', { stats: REPORT as never });
+    assert.equal((await answer(OTHER, 'status'))['mayManage'], false);
+    assert.equal((await (await rig.control()).ask('status', {})).mayManage, true);
+    const seen = await answer(OTHER, 'metrics');
+    assert.deepEqual([seen['pools'], seen['operations']], [[], {}]);
+    assert.deepEqual((await answer(OTHER, 'reaper'))['clients'], []);
+    const own = await answer(USER, 'metrics');
+    assert.deepEqual(
+      own['pools'].map((pool: { name: string }) => pool.name),
+      [POOL],
+    );
+    assert.equal(own['pools'][0].stats.metadataGroups.operations > 0, true);
+    assert.deepEqual(own['operations'], {}, 'what others ask for');
+    assert.deepEqual((await answer(USER, 'reaper'))['clients'], [], 'which are root’s');
+    assert.ok((await (await rig.control()).ask('reaper', {})).clients.length === 1);
+    const device = join(rig.folder, 'files/p1');
+    assert.deepEqual((await answer(OTHER, 'clients', { target: device }))['clients'], []);
+    const detour = { target: `${rig.folder}/files/../files/p1` };
+    assert.equal((await ask(USER, 'clients', detour)).code, 'ERR_MPOOL_NOT_FOUND', 'not looked up');
+    assert.equal((await (await rig.control()).ask('clients', detour)).clients.length, 1);
+    for (const [operation, body] of [
+      ['deactivate', { target: POOL }],
+      ['create', { options: {} }],
+      ['shutdown', {}],
+    ] as const) {
+      assert.equal((await ask(USER, operation, body)).code, 'ERR_MPOOL_PERMISSION');
+    }
+    const nested = { target: POOL, changes: { label: ['x'.repeat(10)] } };
+    assert.equal((await ask(USER, 'set', nested)).code, 'ERR_MPOOL_INVALID_ARG');
   },
 );
 

@@ -3,9 +3,11 @@
 // Method: a daemon in this process, parts of whose store are replaced by ones that fail; a clock whose long timers
 //   are run by hand; seeded garbage.
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { assert as assert_ } from '../../src/base/assert.ts';
 import { MpoolError } from '../../src/base/errors.ts';
 import { systemClock } from '../../src/base/clock.ts';
@@ -121,11 +123,67 @@ test('stopping waits for what is under way, but not for ever', async (t) => {
   assert.equal(rig.service.store.closed, false);
   const { store } = rig.service;
   goOn();
-  await stopping;
+  assert.deepEqual(await stopping, [], 'all is finished');
   assert.equal(store.closed, true);
   assert.equal(store.held.size, 0);
   const late = rig.control();
   await assert.rejects(late, { code: 'ERR_MPOOL_NOT_FOUND' });
+});
+
+/** The clock that all have, so that what takes seconds takes a tenth of them. */
+function hurry(t: TestContext): void {
+  const usual = { ...systemClock };
+  t.after(() => Object.assign(systemClock, usual));
+  systemClock.after = (delayMs, callback, keepAlive) =>
+    usual.after(delayMs / 10, callback, keepAlive);
+  systemClock.monotonicMs = () => usual.monotonicMs() * 10;
+}
+
+test('a device that never answers does not hold up the stop: what is not finished is named', async (t) => {
+  const rig = await startRig(t, { config: { stopSeconds: 0.05 } });
+  const control = await rig.control();
+  const path = join(rig.folder, 'files/p2');
+  const capacity = { path, sizeBytes: 32 * MIB, mblockSizeBytes: MIB };
+  await control.ask('create', { options: { name: 'p2', capacity } });
+  const [client, other] = [await rig.client(), await rig.client({}, 'p2')];
+  await other.mblock(pattern(4096));
+  const { store } = rig.service;
+  const { store: well } = await rig.daemon.pools.find('p2');
+  const { device } = store.capacity;
+  let goOn = (): void => {};
+  device.flush = (done) => void (goOn = () => done(null));
+  const hanging = client.mblock(pattern(4096)).catch((error: NodeJS.ErrnoException) => error.code);
+  await until(() => rig.daemon.metrics().operations['mblock.commit']?.underWay === 1);
+  hurry(t);
+  const unfinished = await rig.daemon.stop();
+  assert.equal(await hanging, 'ERR_MPOOL_CONNECTION_LOST');
+  assert.match(unfinished[0]!, /^pool p1: 1 requests of session \d+ \(test, pid \d+\)$/);
+  assert.ok(unfinished.includes('1 requests mblock.commit'), unfinished.join('; '));
+  assert.deepEqual([store.closed, well.closed], [false, true], 'the other one is closed in order');
+  assert.equal(existsSync(poolSocketPath(rig.rundir, POOL)), false);
+  assert.deepEqual(await rig.daemon.stop(), unfinished, 'asked again: the same');
+  // What goes on must find all that it uses.
+  device.flush = (done) => process.nextTick(done, null);
+  goOn();
+  await until(() => rig.daemon.metrics().operations['mblock.commit']!.underWay === 0);
+  await store.shutdown(true);
+});
+
+test('neither does a change of pools that never ends', async (t) => {
+  const rig = await startRig(t, { config: { stopSeconds: 0.05 } });
+  const control = await rig.control();
+  const { store } = rig.service;
+  const shutdown = store.shutdown.bind(store);
+  let goOn = (): void => {};
+  const never = new Promise<void>((resolve) => (goOn = resolve));
+  store.shutdown = () => never.then(() => shutdown(true));
+  control.ask('deactivate', { target: POOL }).catch(() => {});
+  await until(() => rig.daemon.metrics().operations['deactivate']?.underWay === 1);
+  hurry(t);
+  const unfinished = await rig.daemon.stop();
+  assert.ok(unfinished.includes('1 requests deactivate'), unfinished.join('; '));
+  goOn();
+  await until(() => rig.daemon.metrics().operations['deactivate']!.underWay === 0);
 });
 
 test('a request that hangs keeps nobody else from coming', async (t) => {
@@ -158,7 +216,7 @@ test('metrics on a port of this machine, and health as programs read it', async 
   assert.equal((await fetch(`${at}/metrics`, { method: 'POST' })).status, 405);
 });
 
-test('idleness is counted from the last client that went', async (t) => {
+test('a daemon is idle without pools and clients: then it may go, never with a pool', async (t) => {
   const idleMs = 1_000_000;
   const timers = new Set<() => void>();
   const after = systemClock.after.bind(systemClock);
@@ -169,15 +227,22 @@ test('idleness is counted from the last client that went', async (t) => {
     return { cancel: () => timers.delete(callback) };
   };
   const rig = await startRig(t, { config: { idleExitSeconds: idleMs / 1000 } });
-  await until(() => timers.size === 1);
-  const client = await rig.client();
-  assert.equal(timers.size, 0, 'someone is there');
   const control = await rig.control();
+  const client = await rig.client();
   await client.close();
   await until(() => rig.service.sessions.length === 0);
-  assert.equal(timers.size, 0, 'on ctl');
   await control.close();
+  const again = await rig.control();
+  assert.equal(timers.size, 0, 'its socket is there for whoever comes next');
+  await again.ask('deactivate', { target: POOL });
+  assert.equal(timers.size, 0, 'on ctl someone is connected');
+  await again.close();
+  await until(() => timers.size === 1);
+  const last = await rig.control();
+  assert.equal(timers.size, 0);
+  await last.close();
   await until(() => timers.size === 1);
   for (const callback of timers) callback();
-  assert.match(await rig.daemon.stopRequested, /nobody was connected for 1000 s/);
+  const reason = 'no pool was active and nobody connected for 1000 s';
+  assert.equal(await rig.daemon.stopRequested, reason);
 });

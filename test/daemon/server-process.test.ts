@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -166,6 +166,26 @@ test('a second TERM does not wait; killed at any moment, the next one has all th
   assert.equal((await (await third.client()).ask('mblock.lease', { ids: [id] })).leases.length, 1);
 });
 
+test('a thread that hangs keeps no stop from its end, which says what was not finished', async (t) => {
+  const folder = freshFolder(t);
+  config(folder, 'stopSeconds = 0.1');
+  const daemon = await new Program(t, folder, []).serving();
+  await makePool(daemon);
+  const id = await (await daemon.client()).mblock(pattern(4096));
+  // Opening it takes for ever: nobody writes to it.
+  rmSync(join(folder, 'conf'));
+  assert.equal(spawnSync('mkfifo', [join(folder, 'conf')]).status, 0);
+  daemon.child.kill('SIGHUP');
+  daemon.child.kill('SIGTERM');
+  await daemon.ended();
+  assert.equal(daemon.child.signalCode, 'SIGKILL', 'which nothing waits for');
+  const last = daemon.said.trimEnd().split('\n').at(-1)!;
+  assert.match(last, / error stopped, and not finished: .*unfinished="reading the configuration"/);
+  rmSync(join(folder, 'conf'));
+  const next = await new Program(t, folder, ['--activate-all']).serving();
+  assert.equal((await (await next.client()).ask('mblock.lease', { ids: [id] })).leases.length, 1);
+});
+
 test('one daemon in a run directory, and it says who is there', async (t) => {
   const daemon = await new Program(t, freshFolder(t), []).serving();
   const second = new Program(t, daemon.folder, []);
@@ -215,10 +235,10 @@ test('HUP: the configuration is read again; a wrong one is said and changes noth
   assert.equal(statSync(path).mode & 0o777, 0o666);
 });
 
-test('a daemon that nobody is connected to stops by itself when told to', async (t) => {
+test('a daemon that has no pool and no client stops by itself when told to', async (t) => {
   const daemon = await new Program(t, freshFolder(t), ['--idle-exit', '0.1']).serving();
   assert.equal(await daemon.ended(), 0);
-  assert.match(daemon.said, /nobody was connected for 0.1 s/);
+  assert.match(daemon.said, /no pool was active and nobody connected for 0.1 s/);
 });
 
 test('daemonize: returns when it serves, in a session of its own; or with what went wrong', async (t) => {
@@ -284,7 +304,13 @@ for (const kind of ['a file', 'an abstract name']) {
         /\nMONOTONIC_USEC=\d+$/,
       );
       assert.equal(messages.filter((each) => each.startsWith('READY=1')).length, 2);
-      assert.match(messages.at(-1)!, /^STOPPING=1/);
+      const stopping = messages.find((each) => each.startsWith('STOPPING'))!;
+      assert.match(stopping, /\nEXTEND_TIMEOUT_USEC=17000000$/);
+      const after = messages.slice(messages.indexOf(stopping) + 1);
+      assert.deepEqual(
+        after.filter((each) => each !== 'WATCHDOG=1'),
+        [],
+      );
     },
   );
 }
@@ -348,6 +374,9 @@ test('metrics and health over HTTP, on a socket and on a port of this machine', 
   checkOpenMetrics(body);
   assert.match(body, /^mpool_written_bytes_total\{pool="p1"\} 8192$/m);
   assert.match(body, /^mpool_commits_total\{pool="p1"\} 1$/m);
+  assert.match(body, /^mpool_metadata_group_operations_bucket\{pool="p1",le="1"\} [1-9]/m);
+  assert.match(body, /^mpool_metadata_group_operations_bucket\{pool="p1",le="1024"\} [1-9]/m);
+  assert.match(body, /^mpool_sync_group_operations_count\{pool="p1"\} \d+$/m);
   assert.match(body, /^mpool_mblocks\{pool="p1",class="capacity"\} 1$/m);
   assert.match(body, /^mpoold_request_duration_seconds_count\{operation="mblock.commit"\} 1$/m);
   assert.match(

@@ -72,12 +72,13 @@ export class ClientMdc implements Mdc {
     records: Iterable<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
   ): Promise<void> {
     if (!isIterable(records)) throw invalidArgument('records must be iterable', 'type');
-    await this.startCompaction();
+    this.#assertWritable();
+    await this.#open.startWhole();
     try {
       await this.#appendAll(records);
       await this.endCompaction();
     } catch (error) {
-      await this.#open.cancel();
+      await this.#open.abandon();
       throw error;
     }
   }

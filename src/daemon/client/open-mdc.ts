@@ -30,6 +30,11 @@ export class Compaction {
     throw connectionLost(`the compaction of ${this.#name} ended with its connection: cancel it`);
   };
 
+  /** One was begun, and not ended or cancelled since. */
+  get begun(): boolean {
+    return this.#remote !== null;
+  }
+
   /** A start was refused. */
   refused(error: unknown): void {
     // It may have begun; or it had before, which is why it was refused.
@@ -86,5 +91,28 @@ export class OpenMdc {
     const { body } = await this.log.ask('log.cancelCompaction', {});
     this.#compaction.over();
     this.log.took(body);
+  }
+
+  /** As start(), by who will not cancel it when he cannot know whether it began. */
+  async startWhole(): Promise<void> {
+    const { begun } = this.#compaction;
+    try {
+      await this.start();
+    } catch (error) {
+      // Another's, that its connection took along, is the other's to cancel.
+      if (!begun && isMpoolError(error, 'ERR_MPOOL_CONNECTION_LOST')) await this.abandon();
+      throw error;
+    }
+  }
+
+  /** After a failure, by who alone appended to it: nobody will end it or cancel it again. */
+  async abandon(): Promise<void> {
+    try {
+      await this.cancel();
+    } catch (error) {
+      if (!isMpoolError(error, 'ERR_MPOOL_CONNECTION_LOST')) throw error;
+      // With the connection the daemon cancelled it.
+      this.#compaction.over();
+    }
   }
 }

@@ -3,7 +3,7 @@ import { RECORD_BYTES_MAX } from '../../format/log-frame.ts';
 import { connectionLost } from '../channel.ts';
 import type { Answer } from '../client-channel.ts';
 import type { Operation, Requests } from '../operations.ts';
-import type { LogState } from '../protocol.ts';
+import type { LogState, RecoveredLog } from '../protocol.ts';
 import { idFromWire } from '../wire-values.ts';
 import { AppendBatch, BATCH_BYTES_MAX } from './append-batch.ts';
 import type { Attachment } from './attachment.ts';
@@ -19,13 +19,14 @@ export interface Remote {
 export interface RemoteLogParts {
   /** 'mlog 0x1201', 'MDC 0x1201' */
   name: string;
-  open: (attachment: Attachment) => Promise<{ log: number } & LogState>;
+  open: (attachment: Attachment) => Promise<OpenedLog>;
   /** Called when something is about to be sent there; what it throws is the answer. */
   guard?: ((operation: LogOperation, remote: Remote) => void) | undefined;
   /** It is closed. */
   forget: () => void;
 }
 
+type OpenedLog = { log: number; recovered: RecoveredLog } & LogState;
 /** What is asked of an open log. */
 export type LogOperation = Extract<Operation, `log.${string}`>;
 type Rest<Op extends LogOperation> = Omit<Requests[Op][0], 'log'>;
@@ -51,6 +52,8 @@ export class RemoteLog implements Held {
   readonly #session: Session;
   readonly #parts: RemoteLogParts;
   #remote: Remote | null = null;
+  /** Of the pool, in which it was opened last. */
+  #activation = '';
   #opening: Promise<Remote> | null = null;
   #batch: AppendBatch | null = null;
   /** While something waits before it can be sent. */
@@ -60,6 +63,8 @@ export class RemoteLog implements Held {
   #appendCount = 0;
   #orderedCount = 0;
   #syncedCount = 0;
+  /** The log when the last append was ordered that is not known to be synced. */
+  #unsynced: LogState | null = null;
   #failure: MpoolError | null = null;
   #closing: Promise<void> | null = null;
 
@@ -225,12 +230,14 @@ export class RemoteLog implements Held {
   #tookOrdered(state: LogState, appendCount: number): void {
     this.took(state);
     this.#orderedCount = Math.max(this.#orderedCount, appendCount);
+    if (this.#orderedCount > this.#syncedCount) this.#unsynced = state;
   }
 
   /** All that was appended up to then is durable. */
   #tookSynced(state: LogState, appendCount: number): void {
     this.took(state);
     this.#syncedCount = Math.max(this.#syncedCount, appendCount);
+    if (this.#orderedCount <= this.#syncedCount) this.#unsynced = null;
   }
 
   async #appendLarge(record: Uint8Array, sync: boolean): Promise<void> {
@@ -269,6 +276,9 @@ export class RemoteLog implements Held {
     payload?: Uint8Array,
   ): Promise<Answer<Requests[Op][1]>> {
     try {
+      // It may have been found when the log was opened for this very request.
+      const addsTo = operation === 'log.append' || operation === 'log.sync';
+      if (addsTo && this.#failure !== null) throw this.#failed();
       this.#parts.guard?.(operation, remote);
     } catch (error) {
       return Promise.reject(error);
@@ -324,6 +334,7 @@ export class RemoteLog implements Held {
         const state = await this.#session.during(this.#parts.open(attachment));
         this.#compare(state);
         this.took(state);
+        this.#activation = state.recovered.activation;
         return (this.#remote = { attachment, number: state.log });
       } catch (error) {
         // Lost again before it was open: nothing was asked of the log.
@@ -333,11 +344,17 @@ export class RemoteLog implements Held {
     }
   }
 
-  /** What was appended and not synced may have gone with the daemon: never silently. */
-  #compare(state: LogState): void {
-    if (this.#remote === null || idFromWire(state.generation, 'generation') !== this.generation)
-      return;
-    const goneCount = this.recordCount - state.recordCount;
+  /**
+   * What was appended and not synced may have gone with the daemon: never silently. What others appended since
+   * must not be taken for it.
+   */
+  #compare(state: OpenedLog): void {
+    const own = this.#unsynced;
+    if (own === null) return;
+    const { recovered } = state;
+    const then = recovered.activation === this.#activation ? state : recovered;
+    if (then.generation !== own.generation) return;
+    const goneCount = own.recordCount - then.recordCount;
     if (goneCount <= 0) return;
     this.#failure = connectionLost(
       `${this.name}: ${goneCount} records that were not synced are gone`,

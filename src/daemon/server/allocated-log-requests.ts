@@ -44,7 +44,9 @@ export const mlogRequests: readonly PoolHandler[] = [
       const { number, log } = await session.logs.open(async () => ({
         mlog: await mlogs.open(id, options),
       }));
-      return { body: { log: number, ...log.state } };
+      const { state } = log;
+      const recovered = session.service.recoveredLogs.of(id, state);
+      return { body: { log: number, recovered, ...state } };
     },
   ),
   onPool('mlog.properties', 'read', ofMlog, async (session, body) => {
@@ -53,6 +55,7 @@ export const mlogRequests: readonly PoolHandler[] = [
   }),
   onPool('mlog.delete', 'write', record({ ids: list(mlogId, IDS_MAX) }), async (session, body) => {
     await session.service.shared.mlogs.delete(body.ids);
+    session.service.recoveredLogs.forget(body.ids);
     return DONE;
   }),
   onPool(
@@ -96,11 +99,14 @@ export const mdcRequests: readonly PoolHandler[] = [
       const { mdcs, store } = session.service.shared;
       const id = mdcIdOf(logA, logB) ?? store.poolRecords.properties.rootMdc;
       const { number, log } = await session.logs.open(async () => ({ mdc: await mdcs.open(id) }));
-      return { body: { log: number, ...idsToWire(id, 'logA', 'logB'), ...log.state } };
+      const { state } = log;
+      const recovered = session.service.recoveredLogs.of(id.logA, state);
+      return { body: { log: number, ...idsToWire(id, 'logA', 'logB'), recovered, ...state } };
     },
   ),
   onPool('mdc.delete', 'write', ofMdc, async (session, body) => {
     await session.service.shared.mdcs.delete(body);
+    session.service.recoveredLogs.forget([body.logA]);
     return DONE;
   }),
   onPool(

@@ -16,6 +16,7 @@ export function carryOut(
   const { clock, requests } = context;
   const metrics = requests.of(request.operation);
   const beganMs = clock.monotonicMs();
+  metrics.begin();
   const count = (code?: string): void => {
     metrics.add((clock.monotonicMs() - beganMs) / 1000, code);
   };

@@ -1,10 +1,21 @@
 import { readFile } from 'node:fs/promises';
-import { delimiter } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { pathError } from '../../device/io-error.ts';
 import { LEVELS, type Level } from './journal.ts';
 import type { Check } from './shape.ts';
-import { absolutePath, flag, list, maybe, measure, object, oneOf, record, text } from './shape.ts';
+import {
+  absolutePath,
+  flag,
+  integer,
+  list,
+  maybe,
+  measure,
+  object,
+  oneOf,
+  record,
+  text,
+} from './shape.ts';
 
 /** What the daemon is told by its file and its command line. */
 export interface DaemonConfig {
@@ -14,7 +25,7 @@ export interface DaemonConfig {
   blockDevices: boolean;
   /** All pools that are found become active at the start. */
   activateAll: boolean;
-  /** Who may connect to `ctl`: w of the class lets manage, r lets look. */
+  /** Who may connect to `ctl`: w of the class lets manage, r lets look at what is one's own. */
   ctlMode: number;
   /** Number or name; the daemon's own group by default. */
   ctlGroup: string | undefined;
@@ -22,26 +33,33 @@ export interface DaemonConfig {
   metrics: string | undefined;
   logLevel: Level;
   logFormat: 'line' | 'json';
-  /** Stop when nobody has been connected for so long. */
+  /** Stop when no pool was active and nobody was connected for so long. */
   idleExitSeconds: number | undefined;
   /** For requests under way, when the daemon stops. */
   stopSeconds: number;
+  /** Clients of one user, and the memory that all of them share with the daemon: limits.ts has the defaults. */
+  clientsPerUser: number | undefined;
+  sharedMiBPerUser: number | undefined;
 }
 
 export const CONFIG_DEFAULTS: Readonly<DaemonConfig> = {
   searchPlaces: [],
   blockDevices: true,
   activateAll: false,
-  ctlMode: 0o600,
+  ctlMode: 0o644,
   ctlGroup: undefined,
   metrics: undefined,
   logLevel: 'info',
   logFormat: 'line',
   idleExitSeconds: undefined,
   stopSeconds: 10,
+  clientsPerUser: undefined,
+  sharedMiBPerUser: undefined,
 };
 
 const SYSTEM_CONFIG = '/etc/mpool/mpoold.conf';
+const USER_CONFIG = 'mpool/mpoold.conf';
+const ROOT_UID = 0;
 const PORT_MAX = 65_535;
 
 export const metricsAddress: Check<string> = (value, name) => {
@@ -75,6 +93,8 @@ const wholeConfig = record({
   logFormat: maybe(oneOf('line', 'json')),
   idleExitSeconds: maybe(seconds),
   stopSeconds: maybe(seconds),
+  clientsPerUser: maybe(integer(1, 2 ** 20)),
+  sharedMiBPerUser: maybe(integer(1, 2 ** 30)),
 });
 
 /**
@@ -91,12 +111,24 @@ export function parseConfig(content: string, name: string): Partial<DaemonConfig
   return wholeConfig(values, name);
 }
 
+/** Where the configuration of a daemon of this user is, unless it is named: the system's is root's alone. */
+export function configPath(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+  uid = process.geteuid!(),
+): string | undefined {
+  if (uid === ROOT_UID) return SYSTEM_CONFIG;
+  const { XDG_CONFIG_HOME: set = '', HOME: home = '' } = env;
+  if (set !== '') return join(set, USER_CONFIG);
+  return home === '' ? undefined : join(home, '.config', USER_CONFIG);
+}
+
 /**
- * The file that is named, or the system's, which need not be there.
+ * The file that is named, or the usual one, which need not be there.
  * @throws ERR_MPOOL_NOT_FOUND when the one named is not there
  */
 export async function readConfig(named: string | undefined): Promise<Partial<DaemonConfig>> {
-  const path = named ?? SYSTEM_CONFIG;
+  const path = named ?? configPath();
+  if (path === undefined) return {};
   let content: string;
   try {
     content = await readFile(path, 'utf8');

@@ -1,29 +1,31 @@
 import type { PoolParameters } from '../../pool/api.ts';
-import type { ClientInfo } from '../protocol.ts';
+import type { ControlSession } from './control-session.ts';
 import { type ControlHandler, DONE, onControl } from './handler.ts';
 import { LIST_PAGE_DEFAULT } from './limits.ts';
-import { poolAccessOf } from './permission.ts';
 import { infoToWire } from './pool-requests.ts';
 import { classOptions, createOptions, reaperChanges } from './pool-shapes.ts';
-import { absolutePath, flag, integer, maybe, object, record, text } from './shape.ts';
+import type { PoolService } from './pool-service.ts';
+import { absolutePath, facts, flag, integer, maybe, object, record, text } from './shape.ts';
 
 const nothing = record({});
 /** Of JSON, more or less. */
 const POOL_INFO_BYTES = 3072;
 const CLIENT_INFO_BYTES = 512;
 const METRICS_BYTES = 65_536;
+const POOL_METRICS_BYTES = 4096;
 /** So that a page of them fits in a frame. */
 const CLIENTS_PAGE_MAX = 1024;
 /** A name, a UUID, or a path. */
 const target = text(4095);
 
 export const controlRequests: readonly ControlHandler[] = [
-  onControl('status', 'look', nothing, ({ daemon }) => ({ body: daemon.status })),
-  onControl('pools', 'look', nothing, async ({ daemon, peer }, _body, request) => {
-    await request.room(daemon.pools.services.length * POOL_INFO_BYTES);
-    const visible = daemon.pools.services.filter(
-      ({ parameters }) => poolAccessOf(peer, parameters) !== undefined,
-    );
+  onControl('status', 'look', nothing, ({ daemon, isManaging }) => ({
+    body: { ...daemon.status, mayManage: isManaging },
+  })),
+  onControl('pools', 'look', nothing, async (session, _body, request) => {
+    const { services } = session.daemon.pools;
+    const visible = services.filter(({ parameters }) => session.maySeePool(parameters));
+    await request.room(visible.length * POOL_INFO_BYTES);
     const pools = await Promise.all(
       visible.map(async ({ pool, sessions }) => ({
         ...infoToWire(await pool.info()),
@@ -91,8 +93,8 @@ export const controlRequests: readonly ControlHandler[] = [
       return DONE;
     },
   ),
-  onControl('set', 'look', record({ target, changes: object }), async (session, body) => {
-    const service = await session.daemon.pools.find(body.target);
+  onControl('set', 'look', record({ target, changes: facts }), async (session, body) => {
+    const service = await findFor(session, body.target);
     const changes = body.changes as Partial<PoolParameters>;
     session.assertMayChange(service.parameters, changes);
     await service.setParameters(changes);
@@ -106,21 +108,26 @@ export const controlRequests: readonly ControlHandler[] = [
       after: maybe(integer(0, Number.MAX_SAFE_INTEGER)),
       count: maybe(integer(1, CLIENTS_PAGE_MAX)),
     }),
-    async ({ daemon, peer, access }, body, request) => {
+    async (session, body, request) => {
       const { target: wanted, after = 0, count = LIST_PAGE_DEFAULT } = body;
       await request.room(count * CLIENT_INFO_BYTES);
-      const services =
-        wanted === undefined ? daemon.pools.services : [await daemon.pools.find(wanted)];
-      const clients = services
-        .flatMap(({ sessions }) => sessions.map(({ info }) => info))
-        .filter((info) => info.session > after && maySee(info, access === 'manage', peer.uid))
-        .sort((a, b) => a.session - b.session);
-      return { body: { clients: clients.slice(0, count), done: clients.length <= count } };
+      const { services } = session.daemon.pools;
+      const found = wanted === undefined ? services : [await findFor(session, wanted)];
+      const clients = found
+        .flatMap(({ sessions }) => sessions)
+        .filter(({ id, peer }) => id > after && session.maySeeClient(peer))
+        .sort((a, b) => a.id - b.id);
+      const page = clients.slice(0, count).map(({ info }) => info);
+      return { body: { clients: page, done: clients.length <= count } };
     },
   ),
-  onControl('metrics', 'look', nothing, async ({ daemon }, _body, request) => {
-    await request.room(METRICS_BYTES);
-    return { body: { ...daemon.metrics() } };
+  onControl('metrics', 'look', nothing, async (session, _body, request) => {
+    const { services } = session.daemon.pools;
+    const visible = services.filter(({ parameters }) => session.maySeePool(parameters));
+    await request.room(METRICS_BYTES + visible.length * POOL_METRICS_BYTES);
+    const metrics = session.daemon.metrics(visible);
+    // What others ask for is their own business.
+    return { body: session.isManaging ? { ...metrics } : { ...metrics, operations: {} } };
   }),
   onControl('reaper', 'look', record({ changes: maybe(reaperChanges) }), (session, body) => {
     const { daemon } = session;
@@ -128,7 +135,8 @@ export const controlRequests: readonly ControlHandler[] = [
       session.assertManaging();
       daemon.changeReaper(body.changes);
     }
-    return { body: { settings: daemon.context.reaper, clients: daemon.reaperReports() } };
+    const clients = daemon.reaperReports((client) => session.maySeeClient(client));
+    return { body: { settings: daemon.context.reaper, clients } };
   }),
   onControl('reload', 'manage', nothing, async ({ daemon }) => {
     await daemon.reload();
@@ -141,7 +149,7 @@ export const controlRequests: readonly ControlHandler[] = [
   }),
 ];
 
-/** Others' clients are their own business. */
-function maySee(info: ClientInfo, isManaging: boolean, uid: number): boolean {
-  return isManaging || info.uid === uid;
+/** For who may only look the daemon looks up no paths: where they lead is his choice, and may hang. */
+function findFor({ daemon, isManaging }: ControlSession, named: string): Promise<PoolService> {
+  return daemon.pools.find(named, { lookUpPaths: isManaging });
 }

@@ -2,18 +2,20 @@ import { MpoolError } from '../../base/errors.ts';
 import { accessOf, type PeerCredentials } from '../peer.ts';
 import { PROTOCOL_VERSION, type Welcome } from '../protocol.ts';
 import { controlSocketPath, socketMode } from '../rundir.ts';
-import { CHANNEL_LIMITS, type ServerChannel } from '../server-channel.ts';
+import { CHANNEL_LIMITS, type ChannelLimits, type ServerChannel } from '../server-channel.ts';
 import { FRAME_BYTES_MAX } from '../wire.ts';
 import { Arrivals } from './arrivals.ts';
-import { groupNumber } from './config.ts';
+import { CONFIG_DEFAULTS, groupNumber } from './config.ts';
 import { ControlSession } from './control-session.ts';
 import type { Daemon } from './daemon.ts';
+import type { Deadline } from './deadline.ts';
 import type { ControlAccess, ControlHandler } from './handler.ts';
-import { limitReached } from './limits.ts';
+import { limitReached, LOOKING_CHANNEL } from './limits.ts';
 import { isManager } from './permission.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 export interface ControlAccessRule {
-  /** 0600 of a file: who may manage (w) and look (r). Its owner is the daemon's user. */
+  /** As of a file: who may manage (w) and look (r). Its owner is the daemon's user. */
   ctlMode: number;
   ctlGroup: string | undefined;
 }
@@ -25,19 +27,23 @@ export class ControlService {
   readonly #arrivals: Arrivals;
   readonly #path: string;
   readonly #sessions = new Set<ControlSession>();
-  #rule = { uid: process.geteuid!(), gid: process.getegid!(), mode: 0o600 };
+  /** Of those, neither root's nor of the daemon's own user. */
+  #boundedCount = 0;
+  #rule = { uid: process.geteuid!(), gid: process.getegid!(), mode: CONFIG_DEFAULTS.ctlMode };
   /** The socket's file is ours to change and remove: not when who started the daemon made it. */
   #ownsSocket = false;
   /** Told when a client came or went. */
   onSessions: () => void = () => {};
 
   constructor(daemon: Daemon, handlers: ReadonlyMap<string, ControlHandler>) {
-    const { limits, journal, rundir } = daemon.context;
+    const { limits, users, journal, rundir } = daemon.context;
     this.#daemon = daemon;
     this.#handlers = handlers;
     this.#path = controlSocketPath(rundir.path);
     this.#arrivals = new Arrivals({
       connectionsMax: limits.controlSessions,
+      limits,
+      users,
       receive: (channel, peer) => this.#admit(channel, peer),
       onRefused: (error) => journal.ofClient('info', 'a client of ctl was refused', { error }),
     });
@@ -79,21 +85,23 @@ export class ControlService {
     if (this.#ownsSocket) await this.#daemon.context.rundir.remove(this.#path);
   }
 
-  /** Ends all connections, once what they ask is answered. */
-  async close(why: MpoolError): Promise<void> {
+  /** Ends all connections: what they asked is answered, as far as `grace` lets it. */
+  async close(why: MpoolError, grace: Deadline): Promise<void> {
     await this.stopListening();
     const sessions = [...this.#sessions];
+    for (const { channel } of sessions) channel.pause();
+    await grace.meets(Promise.all(sessions.map(({ channel }) => channel.drained())));
     for (const { channel } of sessions) channel.close({ code: why.code, message: why.message });
     await Promise.all(sessions.map(({ channel }) => channel.ended));
   }
 
   #admit(channel: ServerChannel, peer: PeerCredentials): void {
     const access = this.#accessOf(peer);
-    const { limits } = this.#daemon.context;
     if (access === undefined) throw new MpoolError('ERR_MPOOL_ACCESS', `user ${peer.uid}, ctl`);
-    if (this.#sessions.size >= limits.controlSessions) {
-      throw limitReached(`${limits.controlSessions} clients of ctl`);
-    }
+    const account = this.#daemon.context.users.of(peer);
+    this.#refuseMore(access, account);
+    account.add('controlClients', 1);
+    if (account.bounded) this.#boundedCount += 1;
     const session = new ControlSession({
       daemon: this.#daemon,
       channel,
@@ -102,12 +110,24 @@ export class ControlService {
       handlers: this.#handlers,
     });
     this.#sessions.add(session);
-    channel.admit(this.#welcome(), session.handle);
+    const channelLimits = { ...CHANNEL_LIMITS, ...(access === 'look' && LOOKING_CHANNEL) };
+    channel.admit(this.#welcome(channelLimits), session.handle, channelLimits);
     this.onSessions();
     void channel.ended.then(() => {
       this.#sessions.delete(session);
+      account.give('controlClients', 1);
+      if (account.bounded) this.#boundedCount -= 1;
       this.onSessions();
     });
+  }
+
+  /** Anyone may look: that keeps nobody from managing. @throws ERR_MPOOL_LIMIT */
+  #refuseMore(access: ControlAccess, account: UserAccount): void {
+    const { controlSessions, controlSessionsKept } = this.#daemon.context.limits;
+    const most = account.bounded ? controlSessions - controlSessionsKept : controlSessions;
+    const count = account.bounded ? this.#boundedCount : this.#sessions.size;
+    if (count >= most) throw limitReached(`${most} clients of ctl`);
+    if (access === 'look') account.refuseMore('controlClients', 1);
   }
 
   #accessOf(peer: PeerCredentials): ControlAccess | undefined {
@@ -116,9 +136,8 @@ export class ControlService {
     return access === undefined ? undefined : access === 'write' ? 'manage' : 'look';
   }
 
-  #welcome(): Welcome {
+  #welcome({ requestsInFlight, inlineBytes }: ChannelLimits): Welcome {
     const { version, startedMs } = this.#daemon.context;
-    const { requestsInFlight, inlineBytes } = CHANNEL_LIMITS;
     return {
       protocol: PROTOCOL_VERSION,
       daemon: { version, pid: process.pid, startedMs },

@@ -5,7 +5,7 @@ import type { Incoming, Reply, ServerChannel } from '../server-channel.ts';
 import { carryOut } from './carry-out.ts';
 import type { ControlAccess, ControlHandler } from './handler.ts';
 import type { Daemon } from './daemon.ts';
-import { refuseOwnershipChange } from './permission.ts';
+import { poolAccessOf, refuseOwnershipChange } from './permission.ts';
 
 /** One client of the control socket. It holds nothing beyond its requests. */
 export class ControlSession {
@@ -48,13 +48,25 @@ export class ControlSession {
 
   /** @throws ERR_MPOOL_PERMISSION */
   assertManaging(): void {
-    if (this.access === 'manage') return;
+    if (this.isManaging) return;
     throw new MpoolError('ERR_MPOOL_PERMISSION', `user ${this.peer.uid} may only look`);
+  }
+
+  get isManaging(): boolean {
+    return this.access === 'manage';
+  }
+
+  /** What is served to whom: the caller sees pools that he may open, and clients of his own. */
+  maySeePool(parameters: Ownership): boolean {
+    return this.isManaging || poolAccessOf(this.peer, parameters) !== undefined;
+  }
+  maySeeClient(client: Pick<PeerCredentials, 'uid'>): boolean {
+    return this.isManaging || client.uid === this.peer.uid;
   }
 
   /** The owner of a pool changes it too, as a file's owner does. @throws ERR_MPOOL_PERMISSION */
   assertMayChange(current: Ownership, changes: Partial<PoolParameters>): void {
-    if (this.access === 'manage') return;
+    if (this.isManaging) return;
     if (this.peer.uid !== current.uid) this.assertManaging();
     refuseOwnershipChange(this.peer, current, changes);
   }

@@ -21,6 +21,8 @@ export interface DaemonMetrics {
 
 interface OperationFigures {
   count: number;
+  /** Begun and not answered. */
+  underWay: number;
   seconds: number;
   /** At most: the bounds of the buckets where they lie; null beyond the last. */
   p50Seconds: number | null;
@@ -66,7 +68,7 @@ export function daemonMetrics(
   return {
     version: context.version,
     uptimeSeconds: (context.clock.wallMs() - context.startedMs) / 1000,
-    residentBytes: process.memoryUsage.rss(),
+    residentBytes: residentBytes(),
     cpuSeconds: (user + system) / 1e6,
     controlClients,
     latencyBoundsSeconds: LATENCY_BOUNDS_S,
@@ -75,11 +77,21 @@ export function daemonMetrics(
   };
 }
 
+/** Looking takes a descriptor. While there is none: the most it ever was. */
+function residentBytes(): number {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return process.resourceUsage().maxRSS * 1024;
+  }
+}
+
 function operationFigures({ requests }: ServerContext): DaemonMetrics['operations'] {
   const figures: DaemonMetrics['operations'] = {};
   for (const [operation, metrics] of requests.operations) {
     figures[operation] = {
       count: metrics.count,
+      underWay: metrics.underWay,
       seconds: metrics.seconds,
       p50Seconds: orNull(metrics.quantile(0.5)),
       p99Seconds: orNull(metrics.quantile(0.99)),

@@ -6,13 +6,17 @@ import { CONFIG_DEFAULTS, type DaemonConfig } from './config.ts';
 import { controlHandlers, poolHandlers } from './handlers.ts';
 import { ControlService } from './control-service.ts';
 import { type DaemonMetrics, daemonMetrics } from './daemon-metrics.ts';
+import { Deadline } from './deadline.ts';
 import type { Journal } from './journal.ts';
 import { mcacheOf, PoolLeases } from './leases.ts';
 import { DAEMON_LIMITS, type DaemonLimits } from './limits.ts';
 import { MetricsServer } from './metrics-server.ts';
 import { RequestMetrics } from './operation-metrics.ts';
 import { PoolRegistry } from './pool-registry.ts';
+import type { PoolService } from './pool-service.ts';
 import type { ServerContext } from './server-context.ts';
+import type { Session } from './session.ts';
+import { UserAccounts } from './user-accounts.ts';
 
 export interface DaemonOptions {
   /** The machine; what maps objects is not asked for. */
@@ -29,6 +33,11 @@ export interface DaemonOptions {
 
 /** How often it is looked whether a pool failed. */
 const HEALTH_MS = 1000;
+/** For what sessions held to be released and pools to be closed, when the time for requests is over. */
+const CLOSING_MS = 5000;
+/** And for everything else. */
+const LAST_MS = 2000;
+const MIB = 2 ** 20;
 
 /**
  * One daemon: its run directory, its control socket, and the active pools.
@@ -46,8 +55,10 @@ export class Daemon {
   #config: DaemonConfig = CONFIG_DEFAULTS;
   #metricsServer: MetricsServer | undefined;
   #requestStop!: (reason: string) => void;
-  #stopping: Promise<void> | undefined;
+  #stopping: Promise<readonly string[]> | undefined;
   #idleTimer: { cancel(): void } | undefined;
+  /** Under way. */
+  #reloads = 0;
 
   /**
    * @throws ERR_MPOOL_BUSY when another daemon is at work in the run directory, RangeError for a wrong
@@ -69,11 +80,13 @@ export class Daemon {
   private constructor(options: DaemonOptions, rundir: Rundir) {
     const { environment, journal, version } = options;
     let sessionId = 0;
+    const limits = { ...DAEMON_LIMITS, ...options.limits };
     this.context = {
       environment: { ...environment, mcache: mcacheOf(new PoolLeases()) },
       clock: environment.clock,
       rundir,
-      limits: { ...DAEMON_LIMITS, ...options.limits },
+      limits,
+      users: new UserAccounts(limits),
       journal,
       requests: new RequestMetrics(),
       version,
@@ -88,11 +101,11 @@ export class Daemon {
       blockDevices: this.#config.blockDevices,
     }));
     this.#control = new ControlService(this, controlHandlers);
-    this.pools.onSessions = () => this.#watchIdleness();
+    this.pools.onChange = () => this.#watchIdleness();
     this.#control.onSessions = () => this.#watchIdleness();
   }
 
-  get status(): DaemonStatus {
+  get status(): Omit<DaemonStatus, 'mayManage'> {
     const { version, startedMs, rundir } = this.context;
     return {
       version,
@@ -110,14 +123,15 @@ export class Daemon {
     return this.#metricsServer?.port;
   }
 
-  metrics(): DaemonMetrics {
-    return daemonMetrics(this.context, this.pools.services, this.#control.sessionCount);
+  /** @param of the pools that whoever asks may see: all by default */
+  metrics(of: readonly PoolService[] = this.pools.services): DaemonMetrics {
+    return daemonMetrics(this.context, of, this.#control.sessionCount);
   }
 
-  reaperReports(): ReaperReport[] {
+  reaperReports(maySee: (client: Session['peer']) => boolean): ReaperReport[] {
     return this.pools.services.flatMap(({ name, sessions }) =>
       sessions.flatMap(({ id, peer, reaperStats }) =>
-        reaperStats === undefined
+        reaperStats === undefined || !maySee(peer)
           ? []
           : [{ pool: name, session: id, pid: peer.pid, stats: reaperStats }],
       ),
@@ -134,6 +148,15 @@ export class Daemon {
 
   /** Reads the configuration anew; what is wrong with it leaves the old one in force. */
   async reload(): Promise<void> {
+    this.#reloads += 1;
+    try {
+      await this.#reload();
+    } finally {
+      this.#reloads -= 1;
+    }
+  }
+
+  async #reload(): Promise<void> {
     const config = { ...CONFIG_DEFAULTS, ...(await this.#loadConfig()) };
     await this.#control.setRule(config);
     const { metrics } = this.#config;
@@ -148,8 +171,17 @@ export class Daemon {
     this.#requestStop(reason);
   }
 
-  /** Takes nothing new, answers what is under way, closes the pools. Idempotent. */
-  stop(): Promise<void> {
+  /** What stop() takes at most, more or less. */
+  get stopMs(): number {
+    return this.#config.stopSeconds * 1000 + CLOSING_MS + LAST_MS;
+  }
+
+  /**
+   * Takes nothing new, answers what is under way, closes the pools; idempotent. What hangs does not hold
+   * it up for much longer than the configuration grants.
+   * @returns what was not finished
+   */
+  stop(): Promise<readonly string[]> {
     return (this.#stopping ??= this.#stop());
   }
 
@@ -166,6 +198,10 @@ export class Daemon {
 
   #apply(config: DaemonConfig): void {
     this.#config = config;
+    const { clientsPerUser, sharedMiBPerUser } = config;
+    const { limits } = this.context;
+    if (clientsPerUser !== undefined) limits.sessionsPerUser = clientsPerUser;
+    if (sharedMiBPerUser !== undefined) limits.sharedBytesPerUser = sharedMiBPerUser * MIB;
     this.context.journal.configure({ level: config.logLevel, format: config.logFormat });
     this.#watchIdleness();
   }
@@ -185,34 +221,48 @@ export class Daemon {
     }
   }
 
-  async #stop(): Promise<void> {
-    const { rundir, journal } = this.context;
+  async #stop(): Promise<readonly string[]> {
+    const { clock, rundir, journal } = this.context;
     const why = new MpoolError('ERR_MPOOL_CLOSED', 'the daemon is stopping');
     this.#idleTimer?.cancel();
-    const steps: (() => Promise<void> | undefined)[] = [
-      () => this.#control.stopListening(),
-      () => this.pools.stop(why, this.#config.stopSeconds * 1000),
-      () => this.#control.close(why),
-      () => this.#metricsServer?.close(),
-      () => rundir.close(),
+    const grace = new Deadline(clock, this.#config.stopSeconds * 1000);
+    const end = grace.later(CLOSING_MS);
+    const last = end.later(LAST_MS);
+    const unfinished: string[] = [];
+    const steps: [string, () => Promise<unknown> | undefined][] = [
+      ['the socket ctl', () => this.#control.stopListening()],
+      ['the pools', async () => void unfinished.push(...(await this.pools.stop(why, grace, end)))],
+      ['the clients of ctl', () => this.#control.close(why, grace)],
+      ['the metrics', () => this.#metricsServer?.close()],
+      ['the run directory', () => rundir.close()],
     ];
-    for (const step of steps) {
+    for (const [what, step] of steps) {
       try {
-        await step();
+        if (!(await last.meets(Promise.resolve(step())))) unfinished.push(what);
       } catch (error) {
         journal.error('the daemon does not stop in order', { error });
       }
     }
+    if (this.#reloads > 0) unfinished.push('reading the configuration');
+    return [...unfinished, ...this.#requestsUnderWay()];
+  }
+
+  #requestsUnderWay(): string[] {
+    const all = [...this.context.requests.operations];
+    return all.flatMap(([operation, { underWay }]) =>
+      underWay === 0 ? [] : [`${underWay} requests ${operation}`],
+    );
   }
 
   #watchIdleness(): void {
     const { idleExitSeconds } = this.#config;
     this.#idleTimer?.cancel();
     this.#idleTimer = undefined;
-    const isIdle = this.pools.sessionCount === 0 && this.#control.sessionCount === 0;
+    // While a pool is active its socket is there for whoever comes next.
+    const isIdle = this.pools.services.length === 0 && this.#control.sessionCount === 0;
     if (idleExitSeconds === undefined || !isIdle || this.#stopping !== undefined) return;
     this.#idleTimer = this.context.clock.after(idleExitSeconds * 1000, () =>
-      this.requestStop(`nobody was connected for ${idleExitSeconds} s`),
+      this.requestStop(`no pool was active and nobody connected for ${idleExitSeconds} s`),
     );
   }
 

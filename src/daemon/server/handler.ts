@@ -57,7 +57,11 @@ function handlerOf<Op extends Operation, Access, Body, Asker>(
   return {
     operation,
     access,
-    run: (asker, request) => work(asker, check(request.body, operation), request),
+    run: (asker, request) => {
+      const body = check(request.body, operation);
+      request.body = NO_BODY;
+      return work(asker, body, request);
+    },
   };
 }
 
@@ -67,6 +71,8 @@ export function tableOf<H extends { operation: Operation }>(
 ): ReadonlyMap<Operation, H> {
   return new Map(groups.flat().map((handler) => [handler.operation, handler]));
 }
+
+const NO_BODY: Readonly<Record<string, never>> = Object.freeze({});
 
 /** Of answers that say nothing but that it is done. */
 export const DONE: { body: Record<string, never> } = Object.freeze({ body: Object.freeze({}) });

@@ -5,6 +5,7 @@ import type { Store } from '../../pool/store.ts';
 import type { Lease } from '../protocol.ts';
 import { LeaseSet } from './lease-set.ts';
 import { limitReached } from './limits.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 /** Objects let go of before others have their turn: some milliseconds of work. */
 const RELEASES_PER_SLICE = 16_384;
@@ -90,6 +91,7 @@ export class SessionLeases {
   readonly #pool: PoolLeases;
   readonly #store: Store;
   readonly #limits: LeaseLimits;
+  readonly #account: UserAccount;
   readonly #revoked: (ids: string[]) => void;
   readonly #set = new LeaseSet();
   /** Leased here and deleted: the table no longer finds them by id. */
@@ -103,11 +105,13 @@ export class SessionLeases {
     pool: PoolLeases,
     store: Store,
     limits: LeaseLimits,
+    account: UserAccount,
     revoked: (ids: string[]) => void,
   ) {
     this.#pool = pool;
     this.#store = store;
     this.#limits = limits;
+    this.#account = account;
     this.#revoked = revoked;
     pool.sessions.add(this);
   }
@@ -134,6 +138,7 @@ export class SessionLeases {
       if (this.#set.add(index, mapped)) {
         this.#store.table.ref(index);
         this.#pool.count += 1;
+        this.#account.add('leases', 1);
       }
       return this.#leaseOf(index);
     });
@@ -201,6 +206,7 @@ export class SessionLeases {
     if (this.#pool.count + this.#coming + count > leasesPerPool) {
       throw limitReached(`${leasesPerPool} objects leased by the clients of the pool`);
     }
+    this.#account.refuseMore('leases', this.#coming + count);
   }
 
   #indexOf(id: bigint): number {
@@ -221,6 +227,7 @@ export class SessionLeases {
 
   #letGo(index: number): void {
     this.#pool.count -= 1;
+    this.#account.give('leases', 1);
     if (this.#store.table.unref(index)) this.#store.reclaim(index);
   }
 

@@ -4,12 +4,30 @@ import { MpoolError } from '../../base/errors.ts';
 export interface DaemonLimits {
   pools: number;
   sessionsPerPool: number;
-  /** Of it, for one user who is not the daemon's own: so that he leaves room for others. */
+  /** Clients of one user, of all pools: see UserAccounts for this and what else is 'PerUser'. */
   sessionsPerUser: number;
   controlSessions: number;
+  /** Of it, kept for root and the daemon's own user. */
+  controlSessionsKept: number;
+  /** Of one user who may only look. */
+  controlSessionsPerUser: number;
+  /** Connections that have not said hello, or are being closed. */
+  arrivals: number;
+  /** Beyond them, for root and the daemon's own user. */
+  arrivalsKept: number;
+  arrivalsPerUser: number;
+  sharedBytesPerUser: number;
+  openLogsPerUser: number;
+  readersPerUser: number;
+  /** Read from media and not yet by the client: a refusal comes when they are reached, so the last may pass them. */
+  recordBytesPerUser: number;
+  /** At once: each may be assembling a record. */
+  recordReadsPerUser: number;
+  uncommittedPerUser: number;
+  leasesPerUser: number;
   /** Of one session; of the original, where one process had so many. */
   openLogs: number;
-  /** Of all logs of one session: each holds memory of the device while it reads, 512 KiB or so. */
+  /** Of all logs of one session: each holds up to 2.25 MiB while it reads (ReadAhead). */
   readersPerSession: number;
   uncommittedObjects: number;
   leases: number;
@@ -26,8 +44,21 @@ export interface DaemonLimits {
 export const DAEMON_LIMITS: Readonly<DaemonLimits> = {
   pools: 256,
   sessionsPerPool: 1024,
-  sessionsPerUser: 512,
+  sessionsPerUser: 256,
   controlSessions: 256,
+  controlSessionsKept: 64,
+  controlSessionsPerUser: 32,
+  arrivals: 2048,
+  arrivalsKept: 64,
+  arrivalsPerUser: 256,
+  // 128 clients that write, with 16 MiB each.
+  sharedBytesPerUser: 2 ** 31,
+  openLogsPerUser: 1024,
+  readersPerUser: 512,
+  recordBytesPerUser: 2 ** 27,
+  recordReadsPerUser: 8,
+  uncommittedPerUser: 65_536,
+  leasesPerUser: 2 ** 22,
   openLogs: 516,
   readersPerSession: 256,
   uncommittedObjects: 65_536,
@@ -38,6 +69,23 @@ export const DAEMON_LIMITS: Readonly<DaemonLimits> = {
   slotBytes: 2 ** 18,
   slotCount: 64,
 };
+
+/** A user's clients up to this number have CHANNEL_LIMITS, each of the others less: what they have, in bytes. */
+export const UNCROWDED_CLIENTS = 16;
+export const CROWDED_CHANNEL = {
+  inlineBytes: 2 ** 18,
+  backlogBytes: 2 ** 18,
+  // Two of the longest answers that are made without room(), and more.
+  backlogBytesMax: 2 ** 22,
+} as const;
+/** For who may only look: what is asked costs the daemon more than the client, and is small. */
+export const LOOKING_CHANNEL = {
+  requestsInFlight: 8,
+  inlineBytes: 2 ** 16,
+  backlogBytes: 2 ** 18,
+  backlogBytesMax: 2 ** 21,
+  framesPerTurn: 1,
+} as const;
 
 /** Elements of one request, so that its answer fits in a frame. */
 export const IDS_MAX = 65_536;

@@ -1,6 +1,7 @@
-import { isMpoolError } from '../../base/errors.ts';
+import { isMpoolError, MpoolError } from '../../base/errors.ts';
 import { Serial } from '../../base/serial.ts';
 import type { MlogReader } from '../../pool/api.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 /** Records of one answer: empty ones take no bytes of it. */
 const RECORDS_MAX = 16_384;
@@ -21,10 +22,18 @@ export interface ReadOptions {
   room: () => Promise<void>;
 }
 
-/** What is read: a reader of an open log, and that log's generation now. */
+/** What is read: a reader of an open log, that log's generation now, and whose memory it takes. */
 interface Source {
   reader: MlogReader;
   generation: () => bigint;
+  account: UserAccount;
+}
+
+/** A record that the client has not, or only up to `givenBytes`. */
+interface Held {
+  bytes: Uint8Array;
+  givenBytes: number;
+  generation: bigint;
 }
 
 /**
@@ -34,12 +43,12 @@ interface Source {
  * 1. Calls have their effect in the order in which they came, so that batches that are asked for before the
  *    first came hold the records in order.
  * 2. All records of a batch are of one generation.
+ * 3. What is read of media and not given to the client is `#held`, and counts as its user's.
  */
 export class LogReading {
   readonly #source: Source;
   readonly #turn = new Serial();
-  /** What is left of a record too long for one answer. */
-  #rest: { bytes: Uint8Array; generation: bigint } | undefined;
+  #held: Held | undefined;
 
   constructor(source: Source) {
     this.#source = source;
@@ -47,32 +56,48 @@ export class LogReading {
 
   /**
    * Records of at most `maxBytes` in all, one at least; none at the end. A longer one comes in parts.
-   * @throws ERR_MPOOL_TOO_LARGE when the next record has more than `maxRecordBytes`: it is not consumed
+   * @throws ERR_MPOOL_TOO_LARGE when the next record has more than `maxRecordBytes`: it is not consumed;
+   *   ERR_MPOOL_LIMIT
    */
   read(options: ReadOptions): Promise<RecordBatch> {
     return this.#turn.run(async () => {
       await options.room();
-      return this.#rest === undefined ? this.#read(options) : this.#readRest(options.maxBytes);
+      const { account } = this.#source;
+      if (this.#held !== undefined && this.#held.givenBytes > 0) {
+        return this.#readRest(this.#held, options.maxBytes);
+      }
+      if (this.#held === undefined) account.refuseMore('recordBytes', 1);
+      return account.reading(() => this.#read(options));
     });
   }
 
   skip(lengthBytes: number): Promise<void> {
-    return this.#turn.run(() => {
-      this.#rest = undefined;
-      return this.#source.reader.skip(lengthBytes);
+    return this.#turn.run(async () => {
+      const { reader } = this.#source;
+      const next = this.#heldNext();
+      this.#hold(undefined);
+      if (next === undefined) return reader.skip(lengthBytes);
+      const found = next.bytes.length;
+      if (found > lengthBytes) {
+        this.#hold(next);
+        throw tooLarge(found, lengthBytes);
+      }
+      if (found === lengthBytes) return;
+      const what = `${lengthBytes} bytes to skip, it has ${found} bytes`;
+      throw new MpoolError('ERR_MPOOL_SKIP_MISMATCH', what);
     });
   }
 
   rewind(): Promise<void> {
     return this.#turn.run(async () => {
-      this.#rest = undefined;
+      this.#hold(undefined);
       this.#source.reader.rewind();
     });
   }
 
   close(): Promise<void> {
     return this.#turn.run(() => {
-      this.#rest = undefined;
+      this.#hold(undefined);
       return this.#source.reader.close();
     });
   }
@@ -86,21 +111,25 @@ export class LogReading {
         const record = await this.#next(batch, roomBytes, options.maxRecordBytes);
         // Erased or compacted meanwhile: of which content the record is cannot be told.
         if (generation() !== batch.generation) {
+          this.#hold(undefined);
           reader.rewind();
           break;
         }
         if (record === undefined) return batch;
-        this.#take(batch, record, roomBytes);
+        this.#take(
+          batch,
+          { bytes: record, givenBytes: 0, generation: batch.generation },
+          roomBytes,
+        );
         roomBytes -= record.length;
       }
       if (batch.lengths.length > 0) return batch;
     }
   }
 
-  #readRest(maxBytes: number): RecordBatch {
-    const { bytes, generation } = this.#rest!;
-    const batch = emptyBatch(generation);
-    this.#take(batch, bytes, maxBytes);
+  #readRest(held: Held, maxBytes: number): RecordBatch {
+    const batch = emptyBatch(held.generation);
+    this.#take(batch, held, maxBytes);
     return batch;
   }
 
@@ -108,30 +137,56 @@ export class LogReading {
   async #next(
     batch: RecordBatch,
     roomBytes: number,
-    maxRecordBytes: number | undefined,
+    maxRecordBytes = Infinity,
   ): Promise<Uint8Array | undefined> {
-    const { reader } = this.#source;
-    if (batch.lengths.length === 0) return reader.next({ maxBytes: maxRecordBytes });
+    const isFirst = batch.lengths.length === 0;
+    let record = this.#heldNext()?.bytes;
+    this.#hold(undefined);
     try {
-      return await reader.next({ maxBytes: Math.min(roomBytes, maxRecordBytes ?? Infinity) });
+      record ??= await this.#source.reader.next();
     } catch (error) {
       // Not consumed; what is wrong with it is told when it is the first of a batch.
-      if (isMpoolError(error)) return undefined;
+      if (!isFirst && isMpoolError(error)) return undefined;
       throw error;
     }
+    if (record === undefined) return undefined;
+    const most = isFirst ? maxRecordBytes : Math.min(roomBytes, maxRecordBytes);
+    if (record.length <= most) return record;
+    this.#hold({ bytes: record, givenBytes: 0, generation: batch.generation });
+    if (isFirst) throw tooLarge(record.length, maxRecordBytes);
+    return undefined;
   }
 
-  #take(batch: RecordBatch, record: Uint8Array, roomBytes: number): void {
-    const { generation } = batch;
-    const part = record.length > roomBytes ? record.subarray(0, roomBytes) : record;
+  /** The record that comes next, where it was read already and still is what comes next. */
+  #heldNext(): Held | undefined {
+    const held = this.#held;
+    if (held === undefined || held.givenBytes > 0) return undefined;
+    return held.generation === this.#source.generation() ? held : undefined;
+  }
+
+  #hold(held: Held | undefined): void {
+    const { account } = this.#source;
+    const more = (held?.bytes.length ?? 0) - (this.#held?.bytes.length ?? 0);
+    if (more !== 0) account.add('recordBytes', more);
+    this.#held = held;
+  }
+
+  #take(batch: RecordBatch, record: Held, roomBytes: number): void {
+    const { bytes, givenBytes, generation } = record;
+    const endBytes = Math.min(bytes.length, givenBytes + roomBytes);
+    const part = bytes.subarray(givenBytes, endBytes);
     batch.lengths.push(part.length);
     batch.payload.push(part);
-    batch.restBytes = record.length - part.length;
-    this.#rest =
-      batch.restBytes === 0 ? undefined : { bytes: record.subarray(part.length), generation };
+    batch.restBytes = bytes.length - endBytes;
+    this.#hold(batch.restBytes === 0 ? undefined : { bytes, givenBytes: endBytes, generation });
   }
 }
 
 function emptyBatch(generation: bigint): RecordBatch {
   return { lengths: [], payload: [], restBytes: 0, generation };
+}
+
+function tooLarge(lengthBytes: number, mostBytes: number): MpoolError {
+  const detail = `the next record has ${lengthBytes} bytes, the buffer ${mostBytes}`;
+  return new MpoolError('ERR_MPOOL_TOO_LARGE', detail);
 }

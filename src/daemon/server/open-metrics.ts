@@ -27,17 +27,17 @@ class Exposition {
     name: string,
     help: string,
     bounds: readonly number[],
-    samples: readonly [Labels, { buckets: readonly number[]; seconds: number; count: number }][],
+    samples: readonly [Labels, { buckets: readonly number[]; sum: number; count: number }][],
   ): void {
     this.#family(name, 'histogram', help);
-    for (const [labels, { buckets, seconds, count }] of samples) {
+    for (const [labels, { buckets, sum, count }] of samples) {
       let below = 0;
       for (const [i, inBucket] of buckets.entries()) {
         below += inBucket;
         const le = bounds[i] === undefined ? '+Inf' : String(bounds[i]);
         this.#sample(`${name}_bucket`, { ...labels, le }, below);
       }
-      this.#sample(`${name}_sum`, labels, seconds);
+      this.#sample(`${name}_sum`, labels, sum);
       this.#sample(`${name}_count`, labels, count);
     }
   }
@@ -71,7 +71,15 @@ export function openMetricsText(metrics: DaemonMetrics): string {
     'mpoold_request_duration_seconds',
     'From a request to its answer.',
     metrics.latencyBoundsSeconds,
-    operations.map(([operation, figures]) => [{ operation }, figures]),
+    operations.map(([operation, { buckets, seconds: sum, count }]) => [
+      { operation },
+      { buckets, sum, count },
+    ]),
+  );
+  text.gauge(
+    'mpoold_requests_under_way',
+    'Begun and not answered.',
+    operations.map(([operation, { underWay }]) => [{ operation }, underWay]),
   );
   text.counter(
     'mpoold_request_errors',
@@ -86,6 +94,17 @@ export function openMetricsText(metrics: DaemonMetrics): string {
       family.value(pool),
     ]);
     text[family.type](`mpool_${family.name}`, family.help, samples);
+  }
+  for (const { name, key, help } of GROUP_FAMILIES) {
+    text.histogram(
+      `mpool_${name}`,
+      help,
+      GROUP_BOUNDS,
+      metrics.pools.map(({ name: pool, stats }) => {
+        const { buckets, operations: sum, steps: count } = stats[key];
+        return [{ pool }, { buckets, sum, count }];
+      }),
+    );
   }
   for (const { name, key, help } of CLASS_FAMILIES) {
     const samples = metrics.pools.flatMap((pool) =>
@@ -134,6 +153,26 @@ const POOL_FAMILIES: readonly PoolFamily[] = [
   gauge('memory_pressure', '0 to 1, of the client with the least left.', (p) => p.reaper.pressure),
   gauge('evicted_objects', 'By the reapers of clients.', ({ reaper }) => reaper.evictedObjects),
   gauge('refaulted_objects', 'Used again soon after.', ({ reaper }) => reaper.refaultedObjects),
+];
+
+/** Of GroupCounts: 1, 2, 4 … 1,024 operations. */
+const GROUP_BOUNDS = Array.from({ length: 11 }, (_, i) => 2 ** i);
+
+const GROUP_FAMILIES: readonly {
+  name: string;
+  key: 'metadataGroups' | 'syncGroups';
+  help: string;
+}[] = [
+  {
+    name: 'metadata_group_operations',
+    key: 'metadataGroups',
+    help: 'Commits and deletions that one durable step carried.',
+  },
+  {
+    name: 'sync_group_operations',
+    key: 'syncGroups',
+    help: 'Syncs of a log that one durable step carried.',
+  },
 ];
 
 const CLASS_FAMILIES: readonly { name: string; key: keyof Usage; help: string }[] = [

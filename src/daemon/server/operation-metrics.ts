@@ -12,15 +12,23 @@ export class OperationMetrics {
   readonly errors = new Map<string, number>();
   count = 0;
   seconds = 0;
+  /** Begun, and not counted yet. */
+  underWay = 0;
 
   add(seconds: number, errorCode: string | undefined): void {
     let bucket = 0;
     while (bucket < LATENCY_BOUNDS_S.length && seconds > LATENCY_BOUNDS_S[bucket]!) bucket += 1;
     this.buckets[bucket]!++;
+    this.underWay -= 1;
     this.count += 1;
     this.seconds += seconds;
     if (errorCode === undefined) return;
     this.errors.set(errorCode, (this.errors.get(errorCode) ?? 0) + 1);
+  }
+
+  /** One is begun; add() ends it. */
+  begin(): void {
+    this.underWay += 1;
   }
 
   /** Upper bound of the bucket where the quantile lies, in seconds; Infinity beyond the last. */

@@ -8,10 +8,11 @@ Activates pools and serves them to other processes, until SIGTERM.
 
   --rundir DIR             where its sockets are ($MPOOL_RUNDIR; /run/mpool for root, else
                            $XDG_RUNTIME_DIR/mpool)
-  --config FILE            instead of $MPOOL_CONFIG or /etc/mpool/mpoold.conf
+  --config FILE            instead of $MPOOL_CONFIG, or /etc/mpool/mpoold.conf for root, else
+                           ~/.config/mpool/mpoold.conf
   --activate-all           activate every pool that is found at the start
   --metrics WHERE          answer GET /metrics and /healthz on unix:PATH, or on that port of 127.0.0.1
-  --idle-exit SECONDS      stop when nobody has been connected for so long
+  --idle-exit SECONDS      stop when no pool was active and nobody connected for so long
   --log-format line|json   what is said on stderr
   --log-level LEVEL        debug, info (the default), warn or error
   --daemonize              go on in the background once it serves

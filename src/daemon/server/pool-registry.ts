@@ -8,6 +8,7 @@ import { findPools, locatePool, type PoolPaths, type SearchPlaces } from '../../
 import { checkParameters, checkPoolName } from '../../pool/parameters.ts';
 import type { Store } from '../../pool/store.ts';
 import { poolSocketPath } from '../rundir.ts';
+import type { Deadline } from './deadline.ts';
 import type { PoolHandler } from './handler.ts';
 import { mcacheOf, PoolLeases } from './leases.ts';
 import { limitReached } from './limits.ts';
@@ -38,8 +39,8 @@ export class PoolRegistry {
   readonly #services = new Map<string, PoolService>();
   readonly #turn = new Serial();
   #stopping: MpoolError | undefined;
-  /** Told when a client of any pool came or went. */
-  onSessions: () => void = () => {};
+  /** Told when a pool, or a client of any, came or went. */
+  onChange: () => void = () => {};
 
   constructor(
     context: ServerContext,
@@ -58,9 +59,13 @@ export class PoolRegistry {
     return this.services.reduce((sum, service) => sum + service.sessions.length, 0);
   }
 
-  /** By name, UUID, or the path of one of its devices. @throws ERR_MPOOL_NOT_FOUND */
-  async find(target: string): Promise<PoolService> {
-    const service = await this.#lookUp(target);
+  /**
+   * By name, UUID, or the path of one of its devices.
+   * @param options.lookUpPaths whether a path may be another one for the same file
+   * @throws ERR_MPOOL_NOT_FOUND
+   */
+  async find(target: string, { lookUpPaths = true } = {}): Promise<PoolService> {
+    const service = await this.#lookUp(target, lookUpPaths);
     if (service !== undefined) return service;
     throw new MpoolError('ERR_MPOOL_NOT_FOUND', `active pool '${target}'`);
   }
@@ -136,24 +141,36 @@ export class PoolRegistry {
     );
   }
 
-  /** Ends all of them. Nothing is activated any more. */
-  async stop(why: MpoolError, graceMs: number): Promise<void> {
+  /**
+   * Ends all of them. Nothing is activated any more.
+   * @param grace for requests under way
+   * @returns what was not finished until `end`
+   */
+  async stop(why: MpoolError, grace: Deadline, end: Deadline): Promise<string[]> {
     this.#stopping = why;
-    await this.#stopAll(why, graceMs);
+    const unfinished = await this.#stopAll(why, grace, end);
     // One may have been on its way to be active.
-    await this.#turn.run(async () => {});
-    await this.#stopAll(why, graceMs);
+    if (await end.meets(this.#turn.run(async () => {}))) {
+      unfinished.push(...(await this.#stopAll(why, grace, end)));
+    } else unfinished.push('a change of which pools are active');
+    return unfinished;
   }
 
-  async #stopAll(why: MpoolError, graceMs: number): Promise<void> {
+  async #stopAll(why: MpoolError, grace: Deadline, end: Deadline): Promise<string[]> {
     const { services } = this;
-    const stopped = await Promise.allSettled(services.map((service) => service.stop(why, graceMs)));
-    for (const [i, each] of stopped.entries()) {
-      this.#services.delete(services[i]!.name);
-      if (each.status === 'fulfilled') continue;
-      const facts = { pool: services[i]!.name, error: each.reason };
-      this.#context.journal.error('a pool was not stopped in order', facts);
-    }
+    const stopped = await Promise.allSettled(
+      services.map((service) => service.stop(why, grace, end)),
+    );
+    return stopped.flatMap((each, i) => {
+      const { name } = services[i]!;
+      this.#services.delete(name);
+      if (each.status === 'fulfilled') return each.value ?? [];
+      this.#context.journal.error('a pool was not stopped in order', {
+        pool: name,
+        error: each.reason,
+      });
+      return [];
+    });
   }
 
   /** Deactivates the pool, when it is active, for as long as `work` takes; what fails leaves it as it was. */
@@ -189,10 +206,11 @@ export class PoolRegistry {
       if (this.#stopping !== undefined) throw this.#stopping;
       this.#refuseName(name);
       const service = new PoolService(this.#context, store, leases, this.#handlers);
-      service.onSessions = () => this.onSessions();
+      service.onSessions = () => this.onChange();
       await change(service, request);
       await service.listen();
       this.#services.set(name, service);
+      this.onChange();
       this.#context.journal.info('a pool is active', { pool: name, uuid: service.uuid });
       return service;
     } catch (error) {
@@ -227,17 +245,18 @@ export class PoolRegistry {
     } finally {
       // However it ended, a store that is shut down serves nobody.
       if (service.store.closed) this.#services.delete(name);
+      this.onChange();
     }
     this.#context.journal.info('a pool is inactive', { pool: name });
   }
 
-  async #lookUp(target: string): Promise<PoolService | undefined> {
+  async #lookUp(target: string, lookUpPaths = true): Promise<PoolService | undefined> {
     const named = this.#services.get(target);
     if (named !== undefined) return named;
     const known = this.services.find(({ uuid }) => uuid === target.toLowerCase());
     // Where the daemon happens to be, names of files there mean nothing.
     if (known !== undefined || !target.includes('/')) return known;
-    const path = (await this.#context.environment.host.stat(target))?.path;
+    const path = lookUpPaths ? (await this.#context.environment.host.stat(target))?.path : target;
     if (path === undefined) return undefined;
     return this.services.find(({ store }) => {
       const { capacityPath, stagingPaths } = pathsOf(store);

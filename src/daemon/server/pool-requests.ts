@@ -5,7 +5,7 @@ import { idsToWire } from '../wire-values.ts';
 import { DONE, onPool, type PoolHandler } from './handler.ts';
 import { isManager, refuseOwnershipChange } from './permission.ts';
 import { classOptions, reaperStats } from './pool-shapes.ts';
-import { maybe, mediaClass, object, oneOf, record } from './shape.ts';
+import { facts, maybe, mediaClass, oneOf, record } from './shape.ts';
 
 const nothing = record({});
 
@@ -17,7 +17,7 @@ export const poolRequests: readonly PoolHandler[] = [
   onPool('parameters', 'read', nothing, async (session) => ({
     body: await session.service.pool.parameters(),
   })),
-  onPool('setParameters', 'write', record({ changes: object }), async (session, body) => {
+  onPool('setParameters', 'write', record({ changes: facts }), async (session, body) => {
     // The pool checks them itself: names, types and ranges.
     const changes = body.changes as Partial<PoolParameters>;
     refuseOwnershipChange(session.peer, session.service.parameters, changes);

@@ -7,14 +7,19 @@ import { sharePool, type SharedPool, StorePool } from '../../pool/pool.ts';
 import type { Store } from '../../pool/store.ts';
 import { poolSocketPath } from '../rundir.ts';
 import { Arrivals } from './arrivals.ts';
+import type { Deadline } from './deadline.ts';
 import type { PoolHandler } from './handler.ts';
 import type { PoolLeases } from './leases.ts';
 import { Listings } from './listings.ts';
 import { socketOwnership } from './permission.ts';
 import { PoolSessions } from './pool-sessions.ts';
+import { RecoveredLogs } from './recovered-logs.ts';
 import type { ServerContext } from './server-context.ts';
 import type { Session } from './session.ts';
 import type { Compactions } from './session-logs.ts';
+
+/** For a file of the run directory to be removed, where time is over already. */
+const SOCKET_MS = 500;
 
 /**
  * One active pool: its store, its socket, and its clients.
@@ -31,6 +36,7 @@ export class PoolService {
   readonly leases: PoolLeases;
   readonly compactions: Compactions = new Map();
   readonly listings = new Listings();
+  readonly recoveredLogs: RecoveredLogs;
   /** For what the service does itself; never closed, since the service outlives no store. */
   readonly pool: StorePool;
   readonly #sessions: PoolSessions;
@@ -53,11 +59,14 @@ export class PoolService {
     this.context = context;
     this.shared = sharePool(store);
     this.leases = leases;
+    this.recoveredLogs = new RecoveredLogs(context.environment.prng);
     this.pool = new StorePool(this.shared, () => Promise.resolve());
     this.#sessions = new PoolSessions(this, handlers);
     this.#socketPath = poolSocketPath(context.rundir.path, this.name);
     this.#arrivals = new Arrivals({
       connectionsMax: context.limits.sessionsPerPool,
+      limits: context.limits,
+      users: context.users,
       receive: (channel, peer) => this.#sessions.receive(channel, peer),
       onRefused: (error) => {
         context.journal.ofClient('info', 'a client was refused', { pool: this.name, error });
@@ -143,20 +152,34 @@ export class PoolService {
     await this.#shutdown();
   }
 
-  /** Ends all sessions, and the pool: requests under way are answered, as far as `graceMs` lets them. */
-  async stop(why: MpoolError, graceMs: number): Promise<void> {
+  /**
+   * Ends all sessions, and the pool: requests under way are answered, as far as `grace` lets them. A pool of
+   * which a request goes on is not shut down under it: what is on media is whole at any time.
+   * @returns what was not finished until `end`
+   */
+  async stop(why: MpoolError, grace: Deadline, end: Deadline): Promise<string | undefined> {
     this.#sessions.close();
     this.#arrivals.close();
-    await this.#sessions.dismissAll(why, graceMs);
-    await this.#shutdown();
+    const [first, ...others] = await this.#sessions.dismissAll(why, grace, end);
+    if (first === undefined) {
+      return (await end.meets(this.#shutdown())) ? undefined : `pool ${this.name}: its devices`;
+    }
+    await end.later(SOCKET_MS).meets(this.#removeSocket());
+    const { requestsInFlight } = first.channel;
+    const more = others.length === 0 ? '' : ` and ${others.length} more`;
+    return `pool ${this.name}: ${requestsInFlight} requests of ${first.name}${more}`;
   }
 
   async #shutdown(): Promise<void> {
     this.#arrivals.close();
+    await this.#removeSocket();
+    await this.store.shutdown(true);
+  }
+
+  async #removeSocket(): Promise<void> {
     await this.#changes.run(async () => {
       this.#listening = false;
       await this.context.rundir.remove(this.#socketPath);
     });
-    await this.store.shutdown(true);
   }
 }

@@ -1,16 +1,18 @@
 import { MpoolError } from '../../base/errors.ts';
 import { peerAlive, type PeerCredentials } from '../peer.ts';
 import { PROTOCOL_VERSION, type Welcome } from '../protocol.ts';
-import { CHANNEL_LIMITS, type ServerChannel } from '../server-channel.ts';
+import { CHANNEL_LIMITS, type ChannelLimits, type ServerChannel } from '../server-channel.ts';
 import { FRAME_BYTES_MAX } from '../wire.ts';
+import type { Deadline } from './deadline.ts';
 import { DescriptorTickets } from './descriptor-tickets.ts';
 import type { PoolAccess, PoolHandler } from './handler.ts';
-import { limitReached } from './limits.ts';
+import { CROWDED_CHANNEL, limitReached, UNCROWDED_CLIENTS } from './limits.ts';
 import { closeAll, devicesForClients, openForClient } from './passed-devices.ts';
-import { isManager, poolAccessOf } from './permission.ts';
+import { poolAccessOf } from './permission.ts';
 import type { PoolService } from './pool-service.ts';
 import type { ServerContext } from './server-context.ts';
 import { Session } from './session.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 /** How often a peer that may be going to end is looked at. */
 const LINGER_STEP_MS = 50;
@@ -66,14 +68,22 @@ export class PoolSessions {
     this.#closed = true;
   }
 
-  /** Ends all: requests under way are answered, as far as that takes at most `graceMs`. */
-  async dismissAll(why: MpoolError, graceMs: number): Promise<void> {
+  /**
+   * Ends all: requests under way are answered, as far as that takes no longer than `grace`.
+   * @param end until then it is waited for what sessions held to be released
+   * @returns sessions of which that is not so: their requests go on
+   */
+  async dismissAll(why: MpoolError, grace: Deadline, end: Deadline): Promise<Session[]> {
     const sessions = this.all;
     for (const { channel } of sessions) channel.pause();
-    await this.#within(graceMs, Promise.all(sessions.map(({ channel }) => channel.drained())));
+    await grace.meets(Promise.all(sessions.map(({ channel }) => channel.drained())));
     for (const session of sessions) session.dismiss(why);
-    await Promise.all(sessions.map(({ channel }) => channel.ended));
-    await this.endedReleased();
+    const released = async (): Promise<void> => {
+      await Promise.all(sessions.map(({ channel }) => channel.ended));
+      await this.endedReleased();
+    };
+    await end.meets(released());
+    return this.all;
   }
 
   /** Resolves when no session is left whose connection ended. */
@@ -110,23 +120,30 @@ export class PoolSessions {
   async #admit(channel: ServerChannel, peer: PeerCredentials): Promise<void> {
     const { hello } = channel;
     const isExclusive = hello.exclusive === true;
-    const isFull = this.#sessions.size >= this.#context.limits.sessionsPerPool;
+    const { limits, users } = this.#context;
+    const isFull =
+      this.#sessions.size >= limits.sessionsPerPool || users.of(peer).isFull('clients');
     // What just ended may have been in the way: it is not, once it is released.
     if (isExclusive || isFull || this.all.some((session) => session.exclusive)) {
       await this.endedReleased();
     }
     const access = this.#permitted(peer, hello.access ?? 'write');
     this.#refuseUnlike(isExclusive);
-    this.#refuseMore(peer);
+    const account = users.of(peer);
+    this.#refuseMore(account);
+    account.add('clients', 1);
     const session = new Session({
       service: this.#service,
       channel,
       peer,
+      account,
       access,
       handlers: this.#handlers,
     });
     this.#sessions.set(session, this.#seeOut(session));
-    channel.admit(this.#welcome(session), session.handle);
+    const isCrowded = account.bounded && account.held('clients') > UNCROWDED_CLIENTS;
+    const channelLimits = { ...CHANNEL_LIMITS, ...(isCrowded && CROWDED_CHANNEL) };
+    channel.admit(this.#welcome(session, channelLimits), session.handle, channelLimits);
     this.#context.journal.ofClient('debug', 'a client came', {
       pool: this.#service.name,
       session: session.name,
@@ -161,23 +178,17 @@ export class PoolSessions {
   }
 
   /** @throws ERR_MPOOL_LIMIT */
-  #refuseMore(peer: PeerCredentials): void {
-    const { sessionsPerPool, sessionsPerUser } = this.#context.limits;
-    const { name } = this.#service;
+  #refuseMore(account: UserAccount): void {
+    const { sessionsPerPool } = this.#context.limits;
     if (this.#sessions.size >= sessionsPerPool) {
-      throw limitReached(`${sessionsPerPool} clients of pool ${name}`);
+      throw limitReached(`${sessionsPerPool} clients of pool ${this.#service.name}`);
     }
-    if (isManager(peer)) return;
-    const own = this.all.filter((session) => session.peer.uid === peer.uid);
-    if (own.length >= sessionsPerUser) {
-      throw limitReached(`${sessionsPerUser} clients of user ${peer.uid} of pool ${name}`);
-    }
+    account.refuseMore('clients', 1);
   }
 
-  #welcome(session: Session): Welcome {
+  #welcome(session: Session, { requestsInFlight, inlineBytes }: ChannelLimits): Welcome {
     const { version, startedMs, limits, reaper } = this.#context;
     const { name, uuid, parameters, store } = this.#service;
-    const { requestsInFlight, inlineBytes } = CHANNEL_LIMITS;
     return {
       protocol: PROTOCOL_VERSION,
       daemon: { version, pid: process.pid, startedMs },
@@ -233,6 +244,7 @@ export class PoolSessions {
       this.#context.journal.error('a session could not be released', facts);
     }
     this.#sessions.delete(session);
+    session.account.give('clients', 1);
     const wasCutOff = reason === 'malformed' || reason === 'backlog';
     this.#context.journal.ofClient(wasCutOff ? 'warn' : 'debug', 'a client went', {
       pool: this.#service.name,
@@ -262,16 +274,5 @@ export class PoolSessions {
     } catch (error) {
       journal.error('leases could not be released', { pool: this.#service.name, error });
     }
-  }
-
-  /** Waits for it, but not longer. */
-  async #within(delayMs: number, awaited: Promise<unknown>): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = this.#context.clock.after(delayMs, resolve, true);
-      void awaited.then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
   }
 }

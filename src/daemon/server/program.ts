@@ -18,6 +18,8 @@ const STDERR = 2;
 const EXIT_USAGE = 64;
 /** And: the program is wrong. */
 const EXIT_SOFTWARE = 70;
+/** As a shell tells of a process that SIGKILL ended. */
+const EXIT_KILLED = 137;
 
 /** @returns the exit status */
 export async function runDaemon(args: readonly string[], script: string): Promise<number> {
@@ -79,10 +81,18 @@ async function serve(options: ProgramOptions): Promise<number> {
   tellForeground();
   const reason = await Promise.race([daemon.stopRequested, stop]);
   journal.info('stopping', { reason });
-  manager.stopping();
-  await daemon.stop();
-  journal.info('stopped');
-  return 0;
+  manager.stopping(daemon.stopMs);
+  const unfinished = await daemon.stop();
+  if (unfinished.length === 0) {
+    journal.info('stopped');
+    return 0;
+  }
+  journal.error('stopped, and not finished: what is on media is whole', {
+    unfinished: unfinished.join('; '),
+  });
+  // exit(3) would wait for the thread on which it hangs.
+  process.kill(process.pid, 'SIGKILL');
+  return EXIT_KILLED;
 }
 
 /** Relative paths are so of where the daemon was started. */
@@ -102,6 +112,8 @@ function stopSignals(daemon: Daemon): Promise<string> {
       process.on(signal, () => {
         if (asked) {
           daemon.context.journal.warn('stopped at once', { reason: signal });
+          // Should the exit wait for a thread that hangs, the next signal ends it.
+          process.removeAllListeners('SIGTERM').removeAllListeners('SIGINT');
           process.exit(1);
         }
         asked = true;

@@ -5,6 +5,7 @@ import type { Rundir } from '../rundir.ts';
 import type { Journal } from './journal.ts';
 import type { DaemonLimits } from './limits.ts';
 import type { RequestMetrics } from './operation-metrics.ts';
+import type { UserAccounts } from './user-accounts.ts';
 
 /** What all parts of one daemon share. */
 export interface ServerContext {
@@ -12,6 +13,7 @@ export interface ServerContext {
   readonly clock: Clock;
   readonly rundir: Rundir;
   readonly limits: DaemonLimits;
+  readonly users: UserAccounts;
   readonly journal: Journal;
   readonly requests: RequestMetrics;
   readonly version: string;

@@ -64,10 +64,11 @@ export class ServiceManager {
     this.#notify(`RELOADING=1\nMONOTONIC_USEC=${microseconds}`);
   }
 
-  stopping(): void {
+  /** It may take so long; the watchdog goes on. */
+  stopping(withinMs: number): void {
     this.#stopping = true;
-    this.#watchdog?.cancel();
-    this.#notify('STOPPING=1\nSTATUS=Stopping');
+    const microseconds = Math.round(withinMs * 1000);
+    this.#notify(`STOPPING=1\nSTATUS=Stopping\nEXTEND_TIMEOUT_USEC=${microseconds}`);
   }
 
   #notify(state: string): void {

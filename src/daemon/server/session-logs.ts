@@ -4,6 +4,7 @@ import type { Mdc, MdcId, Mlog } from '../../pool/api.ts';
 import type { LogState } from '../protocol.ts';
 import { limitReached } from './limits.ts';
 import { LogReading } from './log-reading.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 /** MDCs of a pool that a session compacts, by log A, whoever else has them open. */
 export type Compactions = Map<bigint, SessionLogs>;
@@ -22,15 +23,17 @@ export interface LogLimits {
 export class SessionLogs {
   readonly #compactions: Compactions;
   readonly #limits: LogLimits;
+  readonly account: UserAccount;
   readonly #logs = new Map<number, SessionLog>();
   #lastNumber = 0;
   /** Being opened. */
   #coming = 0;
   readerCount = 0;
 
-  constructor(compactions: Compactions, limits: LogLimits) {
+  constructor(compactions: Compactions, limits: LogLimits, account: UserAccount) {
     this.#compactions = compactions;
     this.#limits = limits;
+    this.account = account;
   }
 
   get count(): number {
@@ -44,6 +47,7 @@ export class SessionLogs {
     if (this.count >= this.#limits.openLogs) {
       throw limitReached(`${this.#limits.openLogs} open logs of one client`);
     }
+    this.account.take('openLogs', 1);
     this.#coming += 1;
     try {
       const opened = await open();
@@ -51,6 +55,9 @@ export class SessionLogs {
       this.#lastNumber += 1;
       this.#logs.set(this.#lastNumber, log);
       return { number: this.#lastNumber, log };
+    } catch (error) {
+      this.account.give('openLogs', 1);
+      throw error;
     } finally {
       this.#coming -= 1;
     }
@@ -66,16 +73,24 @@ export class SessionLogs {
   async close(number: number): Promise<void> {
     const log = this.#logs.get(number);
     this.#logs.delete(number);
-    await log?.close();
+    if (log !== undefined) await this.#close(log);
   }
 
   /** All of them; their buffers are made durable, compactions of MDCs are cancelled. */
   async closeAll(): Promise<void> {
     const logs = [...this.#logs.values()];
     this.#logs.clear();
-    const settled = await Promise.allSettled(logs.map((log) => log.close()));
+    const settled = await Promise.allSettled(logs.map((log) => this.#close(log)));
     const failed = settled.find((each) => each.status === 'rejected');
     if (failed !== undefined) throw failed.reason as Error;
+  }
+
+  async #close(log: SessionLog): Promise<void> {
+    try {
+      await log.close();
+    } finally {
+      this.account.give('openLogs', 1);
+    }
   }
 
   hasMdcOpen(logA: bigint): boolean {
@@ -88,7 +103,13 @@ export class SessionLogs {
     if (this.readerCount >= readersPerSession) {
       throw limitReached(`${readersPerSession} log readers of one client`);
     }
+    this.account.take('logReaders', 1);
     this.readerCount += 1;
+  }
+
+  forgetReader(): void {
+    this.readerCount -= 1;
+    this.account.give('logReaders', 1);
   }
 }
 
@@ -178,7 +199,8 @@ export class SessionLog {
     const log = this.#log;
     const reader = log.reader();
     this.#owner.countReader();
-    const reading = new LogReading({ reader, generation: () => log.generation });
+    const { account } = this.#owner;
+    const reading = new LogReading({ reader, generation: () => log.generation, account });
     this.#readings.set(number, reading);
     return reading;
   }
@@ -187,7 +209,7 @@ export class SessionLog {
     const reading = this.#readings.get(number);
     if (reading === undefined) return;
     this.#readings.delete(number);
-    this.#owner.readerCount -= 1;
+    this.#owner.forgetReader();
     await reading.close();
   }
 

@@ -3,6 +3,7 @@ import { type MblockId, type MlogId, printObjectId } from '../../format/object-i
 import type { MdcAllocation, Mblock, MediaClass, MlogAllocation } from '../../pool/api.ts';
 import type { SharedPool } from '../../pool/pool.ts';
 import { limitReached } from './limits.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 export interface AllocOptions {
   mediaClass?: MediaClass | undefined;
@@ -20,6 +21,7 @@ export interface LogAllocOptions extends AllocOptions {
 export class SessionObjects {
   readonly #shared: SharedPool;
   readonly #most: number;
+  readonly #account: UserAccount;
   readonly #mblocks = new Map<bigint, Mblock>();
   /** By id, that of log A for an MDC. */
   readonly #logs = new Map<bigint, MlogAllocation | MdcAllocation>();
@@ -28,9 +30,10 @@ export class SessionObjects {
   /** Being allocated. */
   #coming = 0;
 
-  constructor(shared: SharedPool, most: number) {
+  constructor(shared: SharedPool, most: number, account: UserAccount) {
     this.#shared = shared;
     this.#most = most;
+    this.#account = account;
   }
 
   get count(): number {
@@ -41,13 +44,13 @@ export class SessionObjects {
   async allocMblocks(options: AllocOptions, count: number): Promise<Mblock[]> {
     return this.#counted(count, async () => {
       const { mblocks } = this.#shared;
-      if (count === 1) return [this.#keep(await mblocks.alloc(options))];
+      if (count === 1) return [this.#keepMblock(await mblocks.alloc(options))];
       const settled = await Promise.allSettled(
         Array.from({ length: count }, () => mblocks.alloc(options)),
       );
       const got = settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
       const refusal = settled.find((each) => each.status === 'rejected');
-      if (refusal === undefined) return got.map((mblock) => this.#keep(mblock));
+      if (refusal === undefined) return got.map((mblock) => this.#keepMblock(mblock));
       await mblocks.abort(got);
       throw refusal.reason as Error;
     });
@@ -56,7 +59,7 @@ export class SessionObjects {
   async allocMlog(options: LogAllocOptions): Promise<MlogAllocation> {
     return this.#counted(1, async () => {
       const allocation = await this.#shared.mlogs.alloc(options);
-      this.#logs.set(allocation.id, allocation);
+      this.#keep(this.#logs, allocation.id, allocation);
       return allocation;
     });
   }
@@ -64,7 +67,7 @@ export class SessionObjects {
   async allocMdc(options: LogAllocOptions): Promise<MdcAllocation> {
     return this.#counted(1, async () => {
       const allocation = await this.#shared.mdcs.alloc(options);
-      this.#logs.set(allocation.id.logA, allocation);
+      this.#keep(this.#logs, allocation.id.logA, allocation);
       return allocation;
     });
   }
@@ -87,7 +90,7 @@ export class SessionObjects {
     for (const { id } of mblocks) this.#committing.set(id, committing);
     try {
       await committing;
-      for (const { id } of mblocks) this.#mblocks.delete(id);
+      for (const { id } of mblocks) this.#forget(this.#mblocks, id);
     } finally {
       for (const { id } of mblocks) {
         if (this.#committing.get(id) === committing) this.#committing.delete(id);
@@ -98,7 +101,7 @@ export class SessionObjects {
   async abortMblocks(ids: readonly MblockId[]): Promise<void> {
     const mblocks = ids.map((id) => this.mblockToWrite(id));
     await this.#shared.mblocks.abort(mblocks);
-    for (const id of ids) this.#mblocks.delete(id);
+    for (const id of ids) this.#forget(this.#mblocks, id);
   }
 
   /**
@@ -119,14 +122,14 @@ export class SessionObjects {
       return;
     }
     await allocation.commit();
-    this.#logs.delete(id);
+    this.#forget(this.#logs, id);
   }
 
   async abortLog(id: MlogId): Promise<void> {
     const allocation = this.#logs.get(id);
     if (allocation === undefined) throw this.#refusal(id, 'mlog');
     await allocation.abort();
-    this.#logs.delete(id);
+    this.#forget(this.#logs, id);
   }
 
   /** Gives all of it back; a commit under way is waited for. */
@@ -135,24 +138,36 @@ export class SessionObjects {
     this.#mblocks.clear();
     this.#logs.clear();
     const settled = await Promise.allSettled(all.map((each) => each[Symbol.asyncDispose]()));
+    this.#account.give('uncommittedObjects', all.length);
     const failed = settled.find((each) => each.status === 'rejected');
     if (failed !== undefined) throw failed.reason as Error;
   }
 
-  #keep(mblock: Mblock): Mblock {
-    this.#mblocks.set(mblock.id, mblock);
+  #keepMblock(mblock: Mblock): Mblock {
+    this.#keep(this.#mblocks, mblock.id, mblock);
     return mblock;
+  }
+
+  #keep<T>(map: Map<bigint, T>, id: bigint, object: T): void {
+    map.set(id, object);
+    this.#account.add('uncommittedObjects', 1);
+  }
+
+  #forget(map: Map<bigint, unknown>, id: bigint): void {
+    if (map.delete(id)) this.#account.give('uncommittedObjects', 1);
   }
 
   async #counted<T>(count: number, allocate: () => Promise<T>): Promise<T> {
     if (this.count + count > this.#most) {
       throw limitReached(`${this.#most} uncommitted objects of one client`);
     }
+    this.#account.take('uncommittedObjects', count);
     this.#coming += count;
     try {
       return await allocate();
     } finally {
       this.#coming -= count;
+      this.#account.give('uncommittedObjects', count);
     }
   }
 

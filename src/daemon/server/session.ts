@@ -13,11 +13,13 @@ import { carryOut } from './carry-out.ts';
 import { SessionLogs } from './session-logs.ts';
 import { SessionObjects } from './session-objects.ts';
 import { LentSlots } from './slot-bytes.ts';
+import type { UserAccount } from './user-accounts.ts';
 
 export interface SessionParts {
   service: PoolService;
   channel: ServerChannel;
   peer: PeerCredentials;
+  account: UserAccount;
   access: PoolAccess;
   handlers: ReadonlyMap<string, PoolHandler>;
 }
@@ -42,6 +44,7 @@ export class Session {
   readonly service: PoolService;
   readonly channel: ServerChannel;
   readonly peer: PeerCredentials;
+  readonly account: UserAccount;
   readonly access: PoolAccess;
   readonly exclusive: boolean;
   readonly objects: SessionObjects;
@@ -53,20 +56,21 @@ export class Session {
   readonly #handlers: ReadonlyMap<string, PoolHandler>;
   #slots: LentSlots | undefined;
 
-  constructor({ service, channel, peer, access, handlers }: SessionParts) {
+  constructor({ service, channel, peer, account, access, handlers }: SessionParts) {
     const { shared, context } = service;
     const { limits } = context;
     this.id = context.nextSessionId();
     this.service = service;
     this.channel = channel;
     this.peer = peer;
+    this.account = account;
     this.access = access;
     this.exclusive = channel.hello.exclusive === true;
     this.connectedMs = context.environment.clock.wallMs();
     this.#handlers = handlers;
-    this.objects = new SessionObjects(shared, limits.uncommittedObjects);
-    this.logs = new SessionLogs(service.compactions, limits);
-    this.leases = new SessionLeases(service.leases, shared.store, limits, (ids) => {
+    this.objects = new SessionObjects(shared, limits.uncommittedObjects, account);
+    this.logs = new SessionLogs(service.compactions, limits, account);
+    this.leases = new SessionLeases(service.leases, shared.store, limits, account, (ids) => {
       channel.notify('revoked', { ids });
     });
   }
@@ -114,8 +118,12 @@ export class Session {
 
   /** The memory that this client fills, made when it fetches the descriptor of it. @throws ERR_MPOOL_LIMIT */
   sharedMemory(): SharedMemory {
+    if (this.#slots !== undefined) return this.#slots.memory;
     const { slotBytes, slotCount } = this.service.context.limits;
-    this.#slots ??= new LentSlots(new SharedMemory({ slotBytes, slotCount }));
+    const bytes = slotBytes * slotCount;
+    this.account.refuseMore('sharedBytes', bytes);
+    this.#slots = new LentSlots(new SharedMemory({ slotBytes, slotCount }));
+    this.account.add('sharedBytes', bytes);
     return this.#slots.memory;
   }
 
@@ -185,6 +193,9 @@ export class Session {
         });
       }
     }
-    this.#slots?.memory.close();
+    if (this.#slots === undefined) return;
+    const { memory } = this.#slots;
+    memory.close();
+    this.account.give('sharedBytes', memory.slotBytes * memory.slotCount);
   }
 }

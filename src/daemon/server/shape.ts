@@ -36,6 +36,25 @@ export const object: Check<Record<string, unknown>> = (value, name) => {
   throw wrong(name, 'an object');
 };
 
+const FACTS_MAX = 64;
+const FACT_CHARACTERS_MAX = 4095;
+
+/** An object of few plain values, which another check sees to: it holds no more memory than it seems to. */
+export const facts: Check<Record<string, unknown>> = (value, name) => {
+  const entries = Object.entries(object(value, name));
+  if (entries.length > FACTS_MAX)
+    throw invalidArgument(`${name} has more than ${FACTS_MAX} fields`);
+  for (const [key, fact] of entries) {
+    const isPlain = typeof fact !== 'object' || fact === null;
+    const textLength = typeof fact === 'string' ? fact.length : 0;
+    if (isPlain && Math.max(key.length, textLength) <= FACT_CHARACTERS_MAX) continue;
+    throw invalidArgument(
+      `${name}: '${key.slice(0, 64)}' must be a number, a flag or a short text`,
+    );
+  }
+  return Object.fromEntries(entries);
+};
+
 export function maybe<T>(check: Check<T>): Check<T | undefined> {
   return (value, name) => (value === undefined ? undefined : check(value, name));
 }
