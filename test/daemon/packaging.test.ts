@@ -50,7 +50,7 @@ function unitOf(text: string): Unit {
   return unit;
 }
 
-function value(unit: Unit, section: string, key: string): string {
+function single(unit: Unit, section: string, key: string): string {
   const values = unit.get(section)?.get(key) ?? [];
   assert.equal(values.length, 1, `${section} ${key}: ${values.length} values`);
   return values[0]!;
@@ -78,7 +78,7 @@ test('the programs have the options that units give them', () => {
   assert.deepEqual([...user.keys()].toSorted(), ['mpoold.service', 'mpoold.socket']);
   for (const unit of [...system.values(), ...user.values()]) {
     if (!unit.has('Service')) continue;
-    const [name, ...args] = value(unit, 'Service', 'ExecStart').split(' ');
+    const [name, ...args] = single(unit, 'Service', 'ExecStart').split(' ');
     const verbs = args.filter((arg) => /^[a-z]+$/.test(arg));
     const [script, ask] = name === 'mpoold' ? [MPOOLD, []] : [MPOOL, verbs];
     assert.match(name!, /^mpoold?$/);
@@ -100,20 +100,20 @@ test('the programs have the options that units give them', () => {
 });
 
 test('the sockets are where the daemon has its control socket, for whom its defaults let look', () => {
-  const listen = value(system.get('mpoold.socket')!, 'Socket', 'ListenStream');
+  const listen = single(system.get('mpoold.socket')!, 'Socket', 'ListenStream');
   assert.equal(listen, controlSocketPath(rundirPath({}, 0)));
-  const mode = Number.parseInt(value(system.get('mpoold.socket')!, 'Socket', 'SocketMode'), 8);
+  const mode = Number.parseInt(single(system.get('mpoold.socket')!, 'Socket', 'SocketMode'), 8);
   assert.ok((CONFIG_DEFAULTS.ctlMode & 0o004) !== 0 && mode === 0o666);
-  const own = value(user.get('mpoold.socket')!, 'Socket', 'ListenStream');
+  const own = single(user.get('mpoold.socket')!, 'Socket', 'ListenStream');
   const runtime = rundirPath({ XDG_RUNTIME_DIR: '%t' }, 7);
   assert.equal(own, controlSocketPath(runtime));
   for (const units of [system, user]) {
-    assert.equal(value(units.get('mpoold.socket')!, 'Socket', 'FileDescriptorName'), 'ctl');
+    assert.equal(single(units.get('mpoold.socket')!, 'Socket', 'FileDescriptorName'), 'ctl');
     const service = units.get('mpoold.service')!;
-    assert.equal(value(service, 'Service', 'Type'), 'notify');
+    assert.equal(single(service, 'Service', 'Type'), 'notify');
     // Systemd removes such a directory, with the sockets of the pools and of ctl, at each stop.
     assert.equal(service.get('Service')!.has('RuntimeDirectory'), false);
-    const stopSeconds = Number(value(service, 'Service', 'TimeoutStopSec'));
+    const stopSeconds = Number(single(service, 'Service', 'TimeoutStopSec'));
     assert.ok(stopSeconds > CONFIG_DEFAULTS.stopSeconds + 10);
   }
 });
@@ -187,7 +187,7 @@ test(
     chownSync(files, uid, gid);
     const config = join(folder, 'conf');
     writeFileSync(config, 'blockDevices = no\n');
-    const set = value(system.get('mpoold.service')!, 'Service', 'CapabilityBoundingSet');
+    const set = single(system.get('mpoold.service')!, 'Service', 'CapabilityBoundingSet');
     const capabilities = set.split(' ').map((name) => `+${name.slice(4).toLowerCase()}`);
     const rundir = join(folder, 'r');
     const daemon = spawn(

@@ -57,8 +57,8 @@ class Manager {
     mkdirSync(join(this.folder, 'files'));
     this.configure(config);
     const notify = join(this.folder, 'notify');
-    const config_ = join(this.folder, 'conf');
-    const command = [process.execPath, MPOOLD, '--rundir', this.rundir, '--config', config_];
+    const configFile = join(this.folder, 'conf');
+    const command = [process.execPath, MPOOLD, '--rundir', this.rundir, '--config', configFile];
     const child = spawn('python3', ['-c', MANAGER, this.rundir, notify, ...command], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
