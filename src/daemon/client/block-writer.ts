@@ -1,5 +1,6 @@
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { MIB, PAGE_BYTES } from '../../base/units.ts';
+import { COPIED_BYTES_MAX } from '../frame-writer.ts';
 import { idToWire } from '../wire-values.ts';
 import type { Attachment } from './attachment.ts';
 import { Gatherer } from './gatherer.ts';
@@ -7,10 +8,11 @@ import type { Session } from './session.ts';
 
 /**
  * Up to here a copy through the socket costs no more than slots: a write of 4 KiB took both processes 25 µs of
- * processor time together in its frame and 31 in a slot, of 8 KiB 26 and 24, of 32 KiB 29 and 22.
+ * processor time together in its frame and 31 in a slot, of 8 KiB 26 and 24, of 32 KiB 29 and 22. And what is
+ * copied need not be lent until it is answered.
  */
-const INLINE_BYTES_MAX = 8 * 1024;
-/** So much may be on its way without anyone waiting for it: of one mblock, and of all of a pool. */
+const INLINE_BYTES_MAX = COPIED_BYTES_MAX;
+/** So much may be on its way in frames without anyone waiting for it: of one mblock, and of all of a pool. */
 const AHEAD_BYTES_MAX = 64 * 1024;
 const POOL_AHEAD_BYTES_MAX = 4 * MIB;
 /** One request, as large as one write of the daemon to the device. */
@@ -21,10 +23,12 @@ const CHUNK_BYTES = MIB;
  *
  * Invariants
  * 1. Writes get their place when they are called, one behind the other, and are sent in that order.
- * 2. `writtenBytes` is the end of the longest run of writes from the start that are all done.
+ * 2. `writtenBytes` is the end of the longest run of writes from the start that all resolved; after a failure,
+ *    of those that the daemon has done.
  * 3. After a failed write nothing more is sent: the mblock can only be aborted.
- * 4. A small write resolves when it is copied and on its way: a round trip would cost more than the write. Its
- *    failure is that of the next write, and of commit(), without which nothing of it counts.
+ * 4. A write resolves when it is copied and on its way: to wait for the answer would leave the device idle for a
+ *    round trip. Its failure is that of the writes after it, and of commit(), without which nothing of it
+ *    counts.
  */
 export class BlockWriter {
   readonly #session: Session;
@@ -53,11 +57,18 @@ export class BlockWriter {
   get attachment(): Attachment {
     return this.#attachment;
   }
+  /** Of all writes that were not refused at once. */
+  get reservedBytes(): number {
+    return this.#reservedBytes;
+  }
   get writtenBytes(): number {
-    const last = this.#unfinished.at(-1);
-    // What is ahead counts as long as nothing else is known of it.
-    const isAhead = this.#failure === null && this.#unfinished.every(({ ahead }) => ahead);
-    return isAhead && last !== undefined ? last.endBytes : this.#writtenBytes;
+    let endBytes = this.#writtenBytes;
+    if (this.#failure !== null) return endBytes;
+    for (const entry of this.#unfinished) {
+      if (!entry.resolved) break;
+      ({ endBytes } = entry);
+    }
+    return endBytes;
   }
 
   /** @throws RangeError when it does not fit or the last write was not of whole pages */
@@ -72,36 +83,77 @@ export class BlockWriter {
     this.#check(lengthBytes);
     if (lengthBytes === 0) return Promise.resolve();
     this.#reservedBytes += lengthBytes;
-    const isSmall = this.#sending === null && lengthBytes <= INLINE_BYTES_MAX;
-    const ahead =
-      isSmall &&
-      this.#aheadBytes + lengthBytes <= AHEAD_BYTES_MAX &&
-      this.#session.aheadBytes + lengthBytes <= POOL_AHEAD_BYTES_MAX;
-    const entry: Entry = { endBytes: this.#reservedBytes, done: false, ahead };
+    const entry: Entry = { endBytes: this.#reservedBytes, done: false, resolved: false };
     this.#unfinished.push(entry);
-    if (ahead) {
-      this.#writeAhead(entry, pieces, lengthBytes);
-      return Promise.resolve();
+    if (this.#sending === null && lengthBytes <= INLINE_BYTES_MAX) {
+      return this.#writeInline(entry, pieces, lengthBytes);
     }
-    return this.#send(pieces, lengthBytes).then(
-      () => this.#finished(entry, null),
-      (error: Error) => this.#finished(entry, error),
-    );
+    return this.#writeInTurn(entry, pieces, lengthBytes);
   }
 
-  #writeAhead(entry: Entry, pieces: readonly Uint8Array[], lengthBytes: number): void {
+  #writeInline(entry: Entry, pieces: readonly Uint8Array[], lengthBytes: number): Promise<void> {
+    const session = this.#session;
+    // It is copied when this returns: whoever wrote it may use its memory again.
+    const answer = this.#sendInline(pieces);
+    const isTooMuch =
+      this.#aheadBytes + lengthBytes > AHEAD_BYTES_MAX ||
+      session.aheadBytes + lengthBytes > POOL_AHEAD_BYTES_MAX;
+    if (isTooMuch) {
+      return answer.then(
+        () => this.#finished(entry, null),
+        (error: Error) => this.#finished(entry, error),
+      );
+    }
+    entry.resolved = true;
     this.#aheadBytes += lengthBytes;
-    this.#session.aheadBytes += lengthBytes;
+    session.aheadBytes += lengthBytes;
     const answered = (error: Error | null): void => {
       this.#aheadBytes -= lengthBytes;
-      this.#session.aheadBytes -= lengthBytes;
+      session.aheadBytes -= lengthBytes;
       this.#settle(entry, error);
     };
-    // A copy: whoever wrote it may use its memory again.
-    this.#sendInline([Buffer.concat(pieces, lengthBytes)]).then(
+    answer.then(
       () => answered(null),
       (error: Error) => answered(error),
     );
+    return Promise.resolve();
+  }
+
+  async #writeInTurn(
+    entry: Entry,
+    pieces: readonly Uint8Array[],
+    lengthBytes: number,
+  ): Promise<void> {
+    const answers: Promise<unknown>[] = [];
+    const sending = this.#sendAfter(this.#sending, pieces, lengthBytes, answers);
+    const sent = sending
+      .catch((error: Error) => void (this.#failure ??= error))
+      .finally(() => {
+        if (this.#sending === sent) this.#sending = null;
+      });
+    this.#sending = sent;
+    void this.#settleAfter(entry, sent, answers);
+    await sending;
+    // Small ones behind a large one are limited by nothing else.
+    if (lengthBytes <= INLINE_BYTES_MAX) await Promise.all(answers);
+    else await this.#attachment.slots!.roomy();
+    if (this.#failure !== null) {
+      // Its own failure, if it was.
+      await Promise.all(answers);
+      throw this.#failed();
+    }
+    entry.resolved = true;
+  }
+
+  async #settleAfter(
+    entry: Entry,
+    sent: Promise<unknown>,
+    answers: readonly Promise<unknown>[],
+  ): Promise<void> {
+    await sent;
+    const settled = await Promise.allSettled(answers);
+    const failed = settled.find((each) => each.status === 'rejected');
+    this.#settle(entry, failed === undefined ? null : (failed.reason as Error));
   }
 
   /**
@@ -148,26 +200,6 @@ export class BlockWriter {
     }
   }
 
-  #send(pieces: readonly Uint8Array[], lengthBytes: number): Promise<unknown> {
-    if (this.#sending === null && lengthBytes <= INLINE_BYTES_MAX) return this.#sendInline(pieces);
-    const answers: Promise<unknown>[] = [];
-    const sending = this.#sendAfter(this.#sending, pieces, lengthBytes, answers);
-    const sent = sending
-      .catch((error: Error) => void (this.#failure ??= error))
-      .finally(() => {
-        if (this.#sending === sent) this.#sending = null;
-      });
-    this.#sending = sent;
-    return sending.then(
-      () => Promise.all(answers),
-      async (error: unknown) => {
-        // What is under way must not outlive this write: the data is only borrowed.
-        await Promise.allSettled(answers);
-        throw error;
-      },
-    );
-  }
-
   async #sendAfter(
     before: Promise<void> | null,
     pieces: readonly Uint8Array[],
@@ -177,16 +209,20 @@ export class BlockWriter {
     if (before !== null) await before;
     if (this.#failure !== null) throw this.#failed();
     if (lengthBytes <= INLINE_BYTES_MAX) {
-      answers.push(this.#sendInline(pieces));
+      answers.push(this.#noted(this.#sendInline(pieces)));
       return;
     }
     const source = new Gatherer(pieces);
     for (let left = lengthBytes; left > 0 && this.#failure === null; left -= CHUNK_BYTES) {
       const { answer } = await this.#sendChunk(source, Math.min(left, CHUNK_BYTES));
-      // Its failure is this write's, as soon as it is known; here it only stops the next chunk.
-      answer.catch((error: Error) => (this.#failure ??= error));
-      answers.push(answer);
+      answers.push(this.#noted(answer));
     }
+  }
+
+  /** Its failure stops all that is not sent yet. */
+  #noted(answer: Promise<unknown>): Promise<unknown> {
+    answer.catch((error: Error) => (this.#failure ??= error));
+    return answer;
   }
 
   /** Resolves once the chunk is on its way. */
@@ -202,6 +238,8 @@ export class BlockWriter {
       });
       const body = { id: this.#id, slots: ranges };
       const answer = this.#session.requestOn(this.#attachment, 'mblock.write', body);
+      // The daemon begins with it while the next one is copied.
+      this.#attachment.channel.flush();
       return { answer: answer.finally(() => slots.release(taken)) };
     } catch (error) {
       slots.release(taken);
@@ -245,6 +283,6 @@ export class BlockWriter {
 interface Entry {
   readonly endBytes: number;
   done: boolean;
-  /** Whoever wrote it does not wait. */
-  readonly ahead: boolean;
+  /** Whoever wrote it does not wait any more, though it may not be done. */
+  resolved: boolean;
 }
