@@ -32,21 +32,13 @@ export class DaemonRig {
   readonly rundir: string;
   readonly poolName: string;
   readonly #path: string;
-  readonly #child: ChildProcess;
   readonly #daemon: Daemon;
 
-  private constructor(
-    rundir: string,
-    child: ChildProcess,
-    daemon: Daemon,
-    path: string,
-    name: string,
-  ) {
+  private constructor(rundir: string, daemon: Daemon, path: string, poolName: string) {
     this.rundir = rundir;
-    this.#child = child;
     this.#daemon = daemon;
     this.#path = path;
-    this.poolName = name;
+    this.poolName = poolName;
   }
 
   /** With a pool of that name, a daemon of its own, and no reapers: a run decides what is in memory. */
@@ -60,15 +52,19 @@ export class DaemonRig {
     // Short: the path of a socket has at most 107 bytes.
     const rundir = mkdtempSync(join(tmpdir(), 'mpool-bench-'));
     const child = spawnDaemon(rundir);
-    const daemon = await connectSoon(rundir);
-    const rig = new DaemonRig(rundir, child, daemon, path, name);
+    const exited = once(child, 'exit');
     const { enabled } = embeddedReaper.settings;
     for (const reaper of [embeddedReaper, clientReaper]) reaper.configure({ enabled: false });
     try {
-      await run(rig);
+      await using daemon = await connectSoon(rundir, child);
+      await run(new DaemonRig(rundir, daemon, path, name));
     } finally {
       for (const reaper of [embeddedReaper, clientReaper]) reaper.configure({ enabled });
-      await rig.#stop();
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGTERM');
+        await exited;
+      }
+      rmSync(rundir, { recursive: true, force: true });
       bench.workspace.remove(`${name}.mpool`);
     }
   }
@@ -106,14 +102,6 @@ export class DaemonRig {
       await this.#daemon.deactivate(this.poolName);
     }
   }
-
-  async #stop(): Promise<void> {
-    await this.#daemon.close();
-    const exited = once(this.#child, 'exit');
-    this.#child.kill('SIGTERM');
-    await exited;
-    rmSync(this.rundir, { recursive: true, force: true });
-  }
 }
 
 /** Looks at nothing but what it is told to activate. */
@@ -129,12 +117,13 @@ function profiling(): string[] {
   return process.execArgv.filter((word) => word.startsWith('--cpu-prof'));
 }
 
-async function connectSoon(rundir: string): Promise<Daemon> {
+async function connectSoon(rundir: string, child: ChildProcess): Promise<Daemon> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await connect({ rundir });
     } catch (error) {
-      if (!isMpoolError(error, 'ERR_MPOOL_NOT_FOUND') || attempt === ATTEMPTS) throw error;
+      const mayCome = child.exitCode === null && attempt < ATTEMPTS;
+      if (!mayCome || !isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) throw error;
       await sleep(PAUSE_MS);
     }
   }

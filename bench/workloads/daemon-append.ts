@@ -40,10 +40,11 @@ async function appends(bench: Bench, rig: DaemonRig): Promise<void> {
   });
   // The first of ours does not count: see compare().
   const added = ours.slice(1).map((us, i) => us - (peers[i]! + peers[i + 1]!) / 2);
+  const peerUs = Math.round(spreadOf(peers).median);
   bench.add(
     judged({
       id: `${NAME}-1-added`,
-      work: `client: what it adds to the p50 of a durable append, ${Math.round(spreadOf(peers).median)} µs embedded`,
+      work: `client: added to the p50 of a durable append, which is ${peerUs} µs embedded`,
       unit: 'µs',
       ours: spreadOf(added),
       target: { atMost: 60 },

@@ -56,7 +56,8 @@ export class FrameWriter {
   }
 
   /**
-   * @param payload pieces of up to COPIED_BYTES_MAX are copied; others are unchanged until the kernel took them
+   * @param payload pieces of up to COPIED_BYTES_MAX are copied; others must not change until the kernel
+   *   took them
    * @returns bytes of the frame
    * @throws RangeError when the frame would be too long: nothing is sent then
    */

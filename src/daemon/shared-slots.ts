@@ -114,8 +114,6 @@ function isIndex(value: unknown, max: number): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= max;
 }
 
-const ROOMY = Promise.resolve();
-
 interface Waiter {
   count: number;
   resolve: (slots: number[]) => void;
@@ -130,7 +128,6 @@ export class ClientSlots {
   readonly #free: number[];
   readonly #isFree: Uint8Array;
   readonly #waiters: Waiter[] = [];
-  #roomWaiters: (() => void)[] = [];
   #open = true;
 
   /**
@@ -163,12 +160,6 @@ export class ClientSlots {
     return new Promise((resolve, reject) => this.#waiters.push({ count, resolve, reject }));
   }
 
-  /** Resolves when half of them are free and nobody waits for one, or when there are none any more. */
-  roomy(): Promise<void> {
-    if (this.#isRoomy) return ROOMY;
-    return new Promise((resume) => this.#roomWaiters.push(resume));
-  }
-
   /** The memory of a slot, which the caller took. Of length 0 once closed. */
   bytes(slot: number): Uint8Array {
     assert(this.#isFree[slot] === 0, 'a slot is used by who took it');
@@ -190,7 +181,6 @@ export class ClientSlots {
       this.#waiters.shift();
       resolve(this.#grant(count));
     }
-    this.#tellRoom();
   }
 
   /** Unmaps the memory: views of it have length 0 from now on. Whoever waits is rejected. */
@@ -200,18 +190,7 @@ export class ClientSlots {
     for (const { reject } of this.#waiters.splice(0)) {
       reject(connectionLost('the shared memory is gone'));
     }
-    this.#tellRoom();
     this.#mapping.close();
-  }
-
-  get #isRoomy(): boolean {
-    if (!this.#open) return true;
-    return this.#waiters.length === 0 && this.#free.length * 2 >= this.slotCount;
-  }
-
-  #tellRoom(): void {
-    if (this.#roomWaiters.length === 0 || !this.#isRoomy) return;
-    for (const resume of this.#roomWaiters.splice(0)) resume();
   }
 
   #grant(count: number): number[] {

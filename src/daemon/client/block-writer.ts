@@ -7,12 +7,12 @@ import { Gatherer } from './gatherer.ts';
 import type { Session } from './session.ts';
 
 /**
- * Up to here a copy through the socket costs no more than slots: a write of 4 KiB took both processes 25 µs of
- * processor time together in its frame and 31 in a slot, of 8 KiB 26 and 24, of 32 KiB 29 and 22. And what is
- * copied need not be lent until it is answered.
+ * Up to here a copy through the socket costs no more than slots: a write of 4 KiB took both processes 25 µs
+ * of processor time together in its frame and 31 in a slot, of 8 KiB 26 and 24, of 32 KiB 29 and 22. And what
+ * is copied into a frame need not stay as it is until the answer.
  */
 const INLINE_BYTES_MAX = COPIED_BYTES_MAX;
-/** So much may be on its way in frames without anyone waiting for it: of one mblock, and of all of a pool. */
+/** So much may be on its way without anyone waiting for it: of one mblock, and of all of a pool. */
 const AHEAD_BYTES_MAX = 64 * 1024;
 const POOL_AHEAD_BYTES_MAX = 4 * MIB;
 /** One request, as large as one write of the daemon to the device. */
@@ -23,12 +23,11 @@ const CHUNK_BYTES = MIB;
  *
  * Invariants
  * 1. Writes get their place when they are called, one behind the other, and are sent in that order.
- * 2. `writtenBytes` is the end of the longest run of writes from the start that all resolved; after a failure,
- *    of those that the daemon has done.
+ * 2. `writtenBytes` is the end of the longest run of writes from the start that all resolved; after a
+ *    failure, of those that the daemon has done.
  * 3. After a failed write nothing more is sent: the mblock can only be aborted.
- * 4. A write resolves when it is copied and on its way: to wait for the answer would leave the device idle for a
- *    round trip. Its failure is that of the writes after it, and of commit(), without which nothing of it
- *    counts.
+ * 4. A small write resolves when it is copied and on its way: a round trip would cost more than the write.
+ *    Its failure is that of the next write, and of commit(), without which nothing of it counts.
  */
 export class BlockWriter {
   readonly #session: Session;
@@ -62,10 +61,11 @@ export class BlockWriter {
     return this.#reservedBytes;
   }
   get writtenBytes(): number {
+    // What is ahead counts as long as nothing else is known of it.
     let endBytes = this.#writtenBytes;
     if (this.#failure !== null) return endBytes;
     for (const entry of this.#unfinished) {
-      if (!entry.resolved) break;
+      if (!entry.ahead && !entry.done) break;
       ({ endBytes } = entry);
     }
     return endBytes;
@@ -83,77 +83,36 @@ export class BlockWriter {
     this.#check(lengthBytes);
     if (lengthBytes === 0) return Promise.resolve();
     this.#reservedBytes += lengthBytes;
-    const entry: Entry = { endBytes: this.#reservedBytes, done: false, resolved: false };
+    const isSmall = this.#sending === null && lengthBytes <= INLINE_BYTES_MAX;
+    const ahead =
+      isSmall &&
+      this.#aheadBytes + lengthBytes <= AHEAD_BYTES_MAX &&
+      this.#session.aheadBytes + lengthBytes <= POOL_AHEAD_BYTES_MAX;
+    const entry: Entry = { endBytes: this.#reservedBytes, done: false, ahead };
     this.#unfinished.push(entry);
-    if (this.#sending === null && lengthBytes <= INLINE_BYTES_MAX) {
-      return this.#writeInline(entry, pieces, lengthBytes);
+    if (ahead) {
+      this.#writeAhead(entry, pieces, lengthBytes);
+      return Promise.resolve();
     }
-    return this.#writeInTurn(entry, pieces, lengthBytes);
+    return this.#send(pieces, lengthBytes).then(
+      () => this.#finished(entry, null),
+      (error: Error) => this.#finished(entry, error),
+    );
   }
 
-  #writeInline(entry: Entry, pieces: readonly Uint8Array[], lengthBytes: number): Promise<void> {
-    const session = this.#session;
-    // It is copied when this returns: whoever wrote it may use its memory again.
-    const answer = this.#sendInline(pieces);
-    const isTooMuch =
-      this.#aheadBytes + lengthBytes > AHEAD_BYTES_MAX ||
-      session.aheadBytes + lengthBytes > POOL_AHEAD_BYTES_MAX;
-    if (isTooMuch) {
-      return answer.then(
-        () => this.#finished(entry, null),
-        (error: Error) => this.#finished(entry, error),
-      );
-    }
-    entry.resolved = true;
+  #writeAhead(entry: Entry, pieces: readonly Uint8Array[], lengthBytes: number): void {
     this.#aheadBytes += lengthBytes;
-    session.aheadBytes += lengthBytes;
+    this.#session.aheadBytes += lengthBytes;
     const answered = (error: Error | null): void => {
       this.#aheadBytes -= lengthBytes;
-      session.aheadBytes -= lengthBytes;
+      this.#session.aheadBytes -= lengthBytes;
       this.#settle(entry, error);
     };
-    answer.then(
+    // It is copied when this returns: whoever wrote it may use its memory again.
+    this.#sendInline(pieces).then(
       () => answered(null),
       (error: Error) => answered(error),
     );
-    return Promise.resolve();
-  }
-
-  async #writeInTurn(
-    entry: Entry,
-    pieces: readonly Uint8Array[],
-    lengthBytes: number,
-  ): Promise<void> {
-    const answers: Promise<unknown>[] = [];
-    const sending = this.#sendAfter(this.#sending, pieces, lengthBytes, answers);
-    const sent = sending
-      .catch((error: Error) => void (this.#failure ??= error))
-      .finally(() => {
-        if (this.#sending === sent) this.#sending = null;
-      });
-    this.#sending = sent;
-    void this.#settleAfter(entry, sent, answers);
-    await sending;
-    // Small ones behind a large one are limited by nothing else.
-    if (lengthBytes <= INLINE_BYTES_MAX) await Promise.all(answers);
-    else await this.#attachment.slots!.roomy();
-    if (this.#failure !== null) {
-      // Its own failure, if it was.
-      await Promise.all(answers);
-      throw this.#failed();
-    }
-    entry.resolved = true;
-  }
-
-  async #settleAfter(
-    entry: Entry,
-    sent: Promise<unknown>,
-    answers: readonly Promise<unknown>[],
-  ): Promise<void> {
-    await sent;
-    const settled = await Promise.allSettled(answers);
-    const failed = settled.find((each) => each.status === 'rejected');
-    this.#settle(entry, failed === undefined ? null : (failed.reason as Error));
   }
 
   /**
@@ -200,6 +159,26 @@ export class BlockWriter {
     }
   }
 
+  #send(pieces: readonly Uint8Array[], lengthBytes: number): Promise<unknown> {
+    if (this.#sending === null && lengthBytes <= INLINE_BYTES_MAX) return this.#sendInline(pieces);
+    const answers: Promise<unknown>[] = [];
+    const sending = this.#sendAfter(this.#sending, pieces, lengthBytes, answers);
+    const sent = sending
+      .catch((error: Error) => void (this.#failure ??= error))
+      .finally(() => {
+        if (this.#sending === sent) this.#sending = null;
+      });
+    this.#sending = sent;
+    return sending.then(
+      () => Promise.all(answers),
+      async (error: unknown) => {
+        // What is under way must not outlive this write: the data is only borrowed.
+        await Promise.allSettled(answers);
+        throw error;
+      },
+    );
+  }
+
   async #sendAfter(
     before: Promise<void> | null,
     pieces: readonly Uint8Array[],
@@ -209,20 +188,16 @@ export class BlockWriter {
     if (before !== null) await before;
     if (this.#failure !== null) throw this.#failed();
     if (lengthBytes <= INLINE_BYTES_MAX) {
-      answers.push(this.#noted(this.#sendInline(pieces)));
+      answers.push(this.#sendInline(pieces));
       return;
     }
     const source = new Gatherer(pieces);
     for (let left = lengthBytes; left > 0 && this.#failure === null; left -= CHUNK_BYTES) {
       const { answer } = await this.#sendChunk(source, Math.min(left, CHUNK_BYTES));
-      answers.push(this.#noted(answer));
+      // Its failure is this write's, as soon as it is known; here it only stops the next chunk.
+      answer.catch((error: Error) => (this.#failure ??= error));
+      answers.push(answer);
     }
-  }
-
-  /** Its failure stops all that is not sent yet. */
-  #noted(answer: Promise<unknown>): Promise<unknown> {
-    answer.catch((error: Error) => (this.#failure ??= error));
-    return answer;
   }
 
   /** Resolves once the chunk is on its way. */
@@ -283,6 +258,6 @@ export class BlockWriter {
 interface Entry {
   readonly endBytes: number;
   done: boolean;
-  /** Whoever wrote it does not wait any more, though it may not be done. */
-  resolved: boolean;
+  /** Whoever wrote it does not wait. */
+  readonly ahead: boolean;
 }

@@ -278,7 +278,7 @@ export class ClientMblock implements Mblock, Held {
     this.#endCommit('committed');
   }
 
-  /** @throws ERR_MPOOL_FAILED when the daemon has not all that was written, whose answers nobody waited for */
+  /** @throws ERR_MPOOL_FAILED when the daemon has not all of it: nobody waited for answers to small writes */
   assertWhole(): void {
     if (this.#missingBytes === 0) return;
     const detail = `${this.#name} was committed without ${this.#missingBytes} bytes of it`;
