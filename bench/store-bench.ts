@@ -15,6 +15,11 @@ import { activation } from './workloads/activation.ts';
 import { asyncAppend } from './workloads/async-append.ts';
 import { bulk } from './workloads/bulk.ts';
 import { churn } from './workloads/churn.ts';
+import { daemonAppend } from './workloads/daemon-append.ts';
+import { daemonMap } from './workloads/daemon-map.ts';
+import { daemonObjects } from './workloads/daemon-objects.ts';
+import { daemonRead } from './workloads/daemon-read.ts';
+import { daemonWrite } from './workloads/daemon-write.ts';
 import { durableAppend } from './workloads/durable-append.ts';
 import { facts } from './workloads/facts.ts';
 import { mcacheCold } from './workloads/mcache-cold.ts';
@@ -33,6 +38,11 @@ const WORKLOADS: readonly Workload[] = [
   mcacheCold,
   mcacheWarm,
   mcacheMap,
+  daemonRead,
+  daemonMap,
+  daemonWrite,
+  daemonAppend,
+  daemonObjects,
   facts,
 ];
 const HERE = dirname(fileURLToPath(import.meta.url));

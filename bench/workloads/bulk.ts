@@ -133,7 +133,7 @@ async function fioBulk(
 }
 
 /** Four chunks in flight; each mblock is committed when it is full, while the next ones are written. */
-async function writeAll(
+export async function writeAll(
   pool: Pool,
   mblockCount: number,
   fromHeap = false,
@@ -173,7 +173,7 @@ async function writeMblock(mblock: Mblock, chunk: Uint8Array): Promise<void> {
   });
 }
 
-async function readAll(mblocks: readonly Mblock[]): Promise<number> {
+export async function readAll(mblocks: readonly Mblock[]): Promise<number> {
   const start = performance.now();
   let bytes = 0;
   let next = 0;

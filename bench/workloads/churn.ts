@@ -46,12 +46,16 @@ export const churn: Workload = {
   },
 };
 
-async function churnMblocks(pool: Pool, seconds: number): Promise<number> {
+export async function churnMblocks(
+  pool: Pool,
+  seconds: number,
+  inFlight = IN_FLIGHT,
+): Promise<number> {
   const data = randomBuffer(4096, 3);
   const start = performance.now();
   const end = start + seconds * 1000;
   let count = 0;
-  await inParallel(IN_FLIGHT, async () => {
+  await inParallel(inFlight, async () => {
     while (performance.now() < end) {
       const mblock = await pool.mblocks.alloc();
       await mblock.write(data);

@@ -73,7 +73,7 @@ async function fillPool(pool: Pool): Promise<void> {
   pageBuffers.release(chunk);
 }
 
-async function allMblocks(pool: Pool): Promise<Mblock[]> {
+export async function allMblocks(pool: Pool): Promise<Mblock[]> {
   const mblocks: Mblock[] = [];
   for await (const { id } of pool.mblocks.list()) mblocks.push(await pool.mblocks.find(id));
   return mblocks;
@@ -105,7 +105,11 @@ async function fioReads(
 
 let seed = 1;
 
-async function readsInto(mblocks: Mblock[], depth: number, seconds: number): Promise<number> {
+export async function readsInto(
+  mblocks: Mblock[],
+  depth: number,
+  seconds: number,
+): Promise<number> {
   const start = performance.now();
   const end = start + seconds * 1000;
   const prng = new SeededPrng(seed++);

@@ -121,6 +121,11 @@ export class ClientChannel extends Channel {
     });
   }
 
+  /** What was asked in this turn leaves now. */
+  flush(): void {
+    this.writer.flush();
+  }
+
   protected override onFrames(): void {
     for (;;) {
       const frame = this.open ? this.decoder.next() : undefined;

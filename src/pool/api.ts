@@ -179,6 +179,7 @@ export interface Mblock extends AsyncDisposable {
   /**
    * Appends. All or nothing: after an error `writtenBytes` is as it was, and the mblock can only be
    * aborted. Any length; one that is no multiple of 4,096 must be the last. Writes are ordered as called.
+   * A client of the daemon does not wait for small ones: what fails of them, the next write and commit() say.
    * @param data borrowed until the promise settles; several pieces are one write
    */
   write(data: Uint8Array | readonly Uint8Array[]): Promise<void>;

@@ -1,15 +1,17 @@
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { MIB, PAGE_BYTES } from '../../base/units.ts';
+import { COPIED_BYTES_MAX } from '../frame-writer.ts';
 import { idToWire } from '../wire-values.ts';
 import type { Attachment } from './attachment.ts';
 import { Gatherer } from './gatherer.ts';
 import type { Session } from './session.ts';
 
 /**
- * Up to here a copy through the socket costs no more than slots: a write of 4 KiB took both processes 25 µs of
- * processor time together in its frame and 31 in a slot, of 8 KiB 26 and 24, of 32 KiB 29 and 22.
+ * Up to here a copy through the socket costs no more than slots: a write of 4 KiB took both processes 25 µs
+ * of processor time together in its frame and 31 in a slot, of 8 KiB 26 and 24, of 32 KiB 29 and 22. And what
+ * is copied into a frame need not stay as it is until the answer.
  */
-const INLINE_BYTES_MAX = 8 * 1024;
+const INLINE_BYTES_MAX = COPIED_BYTES_MAX;
 /** So much may be on its way without anyone waiting for it: of one mblock, and of all of a pool. */
 const AHEAD_BYTES_MAX = 64 * 1024;
 const POOL_AHEAD_BYTES_MAX = 4 * MIB;
@@ -21,10 +23,11 @@ const CHUNK_BYTES = MIB;
  *
  * Invariants
  * 1. Writes get their place when they are called, one behind the other, and are sent in that order.
- * 2. `writtenBytes` is the end of the longest run of writes from the start that are all done.
+ * 2. `writtenBytes` is the end of the longest run of writes from the start that all resolved; after a
+ *    failure, of those that the daemon has done.
  * 3. After a failed write nothing more is sent: the mblock can only be aborted.
- * 4. A small write resolves when it is copied and on its way: a round trip would cost more than the write. Its
- *    failure is that of the next write, and of commit(), without which nothing of it counts.
+ * 4. A small write resolves when it is copied and on its way: a round trip would cost more than the write.
+ *    Its failure is that of the next write, and of commit(), without which nothing of it counts.
  */
 export class BlockWriter {
   readonly #session: Session;
@@ -53,11 +56,19 @@ export class BlockWriter {
   get attachment(): Attachment {
     return this.#attachment;
   }
+  /** Of all writes that were not refused at once. */
+  get reservedBytes(): number {
+    return this.#reservedBytes;
+  }
   get writtenBytes(): number {
-    const last = this.#unfinished.at(-1);
     // What is ahead counts as long as nothing else is known of it.
-    const isAhead = this.#failure === null && this.#unfinished.every(({ ahead }) => ahead);
-    return isAhead && last !== undefined ? last.endBytes : this.#writtenBytes;
+    let endBytes = this.#writtenBytes;
+    if (this.#failure !== null) return endBytes;
+    for (const entry of this.#unfinished) {
+      if (!entry.ahead && !entry.done) break;
+      ({ endBytes } = entry);
+    }
+    return endBytes;
   }
 
   /** @throws RangeError when it does not fit or the last write was not of whole pages */
@@ -97,8 +108,8 @@ export class BlockWriter {
       this.#session.aheadBytes -= lengthBytes;
       this.#settle(entry, error);
     };
-    // A copy: whoever wrote it may use its memory again.
-    this.#sendInline([Buffer.concat(pieces, lengthBytes)]).then(
+    // It is copied when this returns: whoever wrote it may use its memory again.
+    this.#sendInline(pieces).then(
       () => answered(null),
       (error: Error) => answered(error),
     );
@@ -202,6 +213,8 @@ export class BlockWriter {
       });
       const body = { id: this.#id, slots: ranges };
       const answer = this.#session.requestOn(this.#attachment, 'mblock.write', body);
+      // The daemon begins with it while the next one is copied.
+      this.#attachment.channel.flush();
       return { answer: answer.finally(() => slots.release(taken)) };
     } catch (error) {
       slots.release(taken);

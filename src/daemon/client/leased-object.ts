@@ -4,7 +4,8 @@ import type { Attachment } from './attachment.ts';
 import type { Session } from './session.ts';
 
 /**
- * A committed mblock as this process reads it by itself: where it is leased, on whichever connection there is.
+ * A committed mblock as this process reads it by itself: where it is leased, on whichever connection there
+ * is.
  *
  * Invariant: a row is used only with the attachment that it is of, and only while it is still this object's.
  */
@@ -59,7 +60,10 @@ export class LeasedObject {
     });
   }
 
-  /** Asks for it on the connection there is, or the next. @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_UNCOMMITTED */
+  /**
+   * Asks for it on the connection there is, or the next.
+   * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_UNCOMMITTED
+   */
   async lease(): Promise<void> {
     for (;;) {
       const attachment = await this.#session.attached();

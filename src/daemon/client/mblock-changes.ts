@@ -41,6 +41,7 @@ export async function commitMblocks(
     for (const mblock of begun) mblock.takeBackCommit(error);
     throw error;
   }
+  for (const mblock of open) mblock.assertWhole();
 }
 
 /** @throws ERR_MPOOL_FAILED when a write could not be sent: the rest must not be committed */

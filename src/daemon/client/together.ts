@@ -14,8 +14,8 @@ export interface TogetherParts<Item, Result> {
 }
 
 /**
- * Gathers what many ask in one turn into one request, since a request costs more than what it is for. Where it is
- * refused, each is asked by itself: nobody is refused for another's sake.
+ * Gathers what many ask in one turn into one request, since a request costs more than what it is for. Where
+ * it is refused, each is asked by itself: nobody is refused for another's sake.
  */
 export class Together<Item, Result> {
   readonly #parts: TogetherParts<Item, Result>;
