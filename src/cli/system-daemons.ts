@@ -75,10 +75,16 @@ export class SystemDaemons implements Daemons {
       this.#note(`waiting for the daemon in ${rundir}: it does not answer; Ctrl-C gives up`);
     const patience = setTimeout(tell, PATIENCE_MS);
     try {
-      return await connect({ rundir, client: 'mpool', signal: this.#signal });
-    } catch (error) {
-      if (isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) return undefined;
-      throw error;
+      for (;;) {
+        try {
+          return await connect({ rundir, client: 'mpool', signal: this.#signal });
+        } catch (error) {
+          if (isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) return undefined;
+          // One that is stopping still has its pools: what is to be done waits until it has not.
+          if (!isMpoolError(error, 'ERR_MPOOL_CLOSED')) throw error;
+          await sleep(CONNECT_MS, undefined, { signal: this.#signal });
+        }
+      }
     } finally {
       clearTimeout(patience);
     }

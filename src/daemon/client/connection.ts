@@ -178,6 +178,8 @@ export class Connection<Attached> {
 /** Errors that another attempt may not meet: a daemon that is being started again, or not done with us. */
 function mayComeBack(error: unknown): boolean {
   if (isMpoolError(error, 'ERR_MPOOL_CONNECTION_LOST')) return true;
+  // It is stopping, and another may follow.
+  if (isMpoolError(error, 'ERR_MPOOL_CLOSED')) return true;
   // Nobody listens yet; or the daemon has not noticed the end of the connection that had it exclusively.
   return isMpoolError(error, 'ERR_MPOOL_NOT_FOUND') || isMpoolError(error, 'ERR_MPOOL_BUSY');
 }

@@ -345,8 +345,8 @@ export class RemoteLog implements Held {
   }
 
   /**
-   * What was appended and not synced may have gone with the daemon: never silently. What others appended since
-   * must not be taken for it.
+   * What was appended and not synced may have gone with the daemon: never silently. What others appended
+   * since must not be taken for it.
    */
   #compare(state: OpenedLog): void {
     const own = this.#unsynced;
