@@ -48,7 +48,7 @@ export class SystemDaemons implements Daemons {
       await sleep(CONNECT_MS, undefined, { signal: this.#signal });
       daemon = await this.#connect(rundir);
     }
-    if (daemon === undefined) throw new MpoolError('ERR_MPOOL_FAILED', failure);
+    if (daemon === undefined) throw new MpoolError('ERR_MPOOL_NOT_FOUND', `a daemon: ${failure}`);
     this.#running = Promise.resolve([daemon, ...(await this.running())]);
     return daemon;
   }

@@ -37,7 +37,7 @@ export interface DaemonConfig {
   idleExitSeconds: number | undefined;
   /** For requests under way, when the daemon stops. */
   stopSeconds: number;
-  /** Clients of one user, and the memory that all of them share with the daemon: limits.ts has the defaults. */
+  /** Clients of one user, and the memory that they share with the daemon: limits.ts has the defaults. */
   clientsPerUser: number | undefined;
   sharedMiBPerUser: number | undefined;
 }
@@ -134,7 +134,9 @@ export async function readConfig(named: string | undefined): Promise<Partial<Dae
     content = await readFile(path, 'utf8');
   } catch (error) {
     const failure = pathError(error, path);
-    if (named === undefined && failure.code === 'ERR_MPOOL_NOT_FOUND') return {};
+    // A home directory that was inherited from another user need not be readable.
+    const none = ['ERR_MPOOL_NOT_FOUND', 'ERR_MPOOL_ACCESS'];
+    if (named === undefined && none.includes(failure.code)) return {};
     throw failure;
   }
   return parseConfig(content, path);
