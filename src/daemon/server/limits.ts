@@ -19,7 +19,7 @@ export interface DaemonLimits {
   sharedBytesPerUser: number;
   openLogsPerUser: number;
   readersPerUser: number;
-  /** Read from media and not yet by the client: a refusal comes when they are reached, so the last may pass them. */
+  /** Read from media and not yet by the client. It is refused when reached, so the last may pass it. */
   recordBytesPerUser: number;
   /** At once: each may be assembling a record. */
   recordReadsPerUser: number;
@@ -70,7 +70,7 @@ export const DAEMON_LIMITS: Readonly<DaemonLimits> = {
   slotCount: 64,
 };
 
-/** A user's clients up to this number have CHANNEL_LIMITS, each of the others less: what they have, in bytes. */
+/** A user's clients up to this number have CHANNEL_LIMITS, each of the others less: so many bytes. */
 export const UNCROWDED_CLIENTS = 16;
 export const CROWDED_CHANNEL = {
   inlineBytes: 2 ** 18,
