@@ -1,17 +1,19 @@
 // Goal: an operation is over when all of it is, and tells what the kernel said; durability is asked for.
-// Method: an engine made up here takes the requests and answers as each test says: short, interrupted, failed.
+// Method: an engine made up here takes the requests and answers as each test says: short, interrupted, failed; real
+//   engines on a sparse file for what lies far out.
 import assert from 'node:assert/strict';
-import { openSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { MpoolError } from '../../src/base/errors.ts';
-import { flushAsync, writeAsync } from '../../src/device/device.ts';
+import { flushAsync, readAsync, writeAsync } from '../../src/device/device.ts';
 import { DirectDevice } from '../../src/device/direct-device.ts';
 import type { IoEngine, IoRequest } from '../../src/device/io-engine.ts';
 import { IoOperation } from '../../src/device/io-operation.ts';
 import { OP_FSYNC, OP_READ, OP_WRITE, RWF_DSYNC } from '../../src/native/binding.ts';
-import { temporaryFolder } from './places.ts';
+import { SystemHost } from '../../src/device/system-host.ts';
+import { ENGINES, temporaryFolder } from './places.ts';
 
 const { errno: E } = constants;
 
@@ -150,4 +152,51 @@ test('a failed flush fails, and close() waits for what is in flight', async () =
   order.push('closed');
   assert.deepEqual(order, ['written', 'closed']);
   device.release(buffer);
+});
+
+for (const engine of ENGINES) {
+  test(`what lies beyond 4 GiB goes there and nowhere else, on ${engine}`, async (t) => {
+    const path = join(temporaryFolder({ after }), 'device.img');
+    const far = 2 ** 32;
+    writeFileSync(path, '');
+    truncateSync(path, far + 65_536);
+    let device;
+    try {
+      device = await new SystemHost().openDevice(path, { access: 'write', engine });
+    } catch (error) {
+      return t.skip(`${engine} cannot be had here: ${String(error)}`);
+    }
+    const buffer = device.allocate(4096);
+    buffer.fill(0x5a);
+    await writeAsync(device, far + 8192, buffer, 'volatile');
+    await flushAsync(device);
+    buffer.fill(0);
+    await readAsync(device, far + 8192, buffer);
+    assert.ok(buffer.every((byte) => byte === 0x5a));
+    await readAsync(device, 8192, buffer);
+    assert.ok(buffer.every((byte) => byte === 0));
+    device.release(buffer);
+    await device.close();
+    const seen = new Uint8Array(4096);
+    const fd = openSync(path, 'r');
+    readSync(fd, seen, 0, 4096, far + 8192);
+    closeSync(fd);
+    assert.ok(
+      seen.every((byte) => byte === 0x5a),
+      'others see it there too',
+    );
+  });
+}
+
+test('a descriptor that is passed to others can only be read', async () => {
+  const path = join(temporaryFolder({ after }), 'device.img');
+  writeFileSync(path, new Uint8Array(65_536));
+  const device = await new SystemHost().openDevice(path, { access: 'write' });
+  assert.ok(device instanceof DirectDevice);
+  for (const direct of [true, false]) {
+    const fd = await device.openReadOnly({ direct });
+    assert.throws(() => writeSync(fd, new Uint8Array(4096), 0, 4096, 0), { code: 'EBADF' });
+    closeSync(fd);
+  }
+  await device.close();
 });
