@@ -15,6 +15,7 @@ import type { Environment } from './environment.ts';
 import { findPools, type SearchPlaces } from './find-pools.ts';
 import { checkPoolAt, type CheckPoolOptions, dumpPoolAt } from './inspect.ts';
 import { openPool } from './open.ts';
+import { repairPoolAt, type RepairOptions, type RepairReport } from './repair.ts';
 
 /** Where pools are looked for when they are named by name or UUID. */
 export interface SearchOptions {
@@ -54,6 +55,12 @@ export interface Library {
   /** Verifies what is on media, read-only, without believing the store's own code. @throws ERR_MPOOL_BUSY */
   check: (target: string, options?: SearchOptions & CheckPoolOptions) => Promise<CheckReport>;
   /**
+   * Restores of a pool that is open nowhere what something else on media still tells; what nothing does stays as it
+   * is, and refuses to be read. Gives up nothing that was acknowledged unless forced, and then says what.
+   * @throws ERR_MPOOL_BUSY, ERR_MPOOL_NOT_FOUND, ERR_MPOOL_VERSION
+   */
+  repair: (target: string, options?: SearchOptions & RepairOptions) => Promise<RepairReport>;
+  /**
    * Opens a pool for reading, scrubs it and closes it: for a pool that this process does not have open. Of one
    * that it has, see LocalPool.scrub(). @throws as open()
    */
@@ -88,6 +95,7 @@ export function libraryOn(environment: Environment, places: () => readonly strin
     rename: (target, newName, options = {}) =>
       renamePool(environment, target, newName, where(options)),
     check: (target, options = {}) => checkPoolAt(host, target, where(options), options),
+    repair: (target, options = {}) => repairPoolAt(environment, target, where(options), options),
     async scrub(target, options = {}) {
       const pool = await openPool(environment, target, { readOnly: true }, where(options));
       try {
