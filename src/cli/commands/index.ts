@@ -11,12 +11,13 @@ import { mblockPut } from './mblock-put.ts';
 import { mblockRead } from './mblock-read.ts';
 import { mcacheEvict, mcacheResidency, mcacheWarm } from './mcache.ts';
 import { mdcAlloc, mdcAppend, mdcCompact, mdcDelete, mdcList, mdcRead } from './mdc.ts';
+import { repair, scrub } from './mend.ts';
 import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
 import { scan } from './scan.ts';
 import { version } from './version.ts';
 
 export const COMMANDS: readonly Command[] = [
-  [create, destroy, scan, list, get, set, rename, add, grow, check, dump],
+  [create, destroy, scan, list, get, set, rename, add, grow, check, scrub, repair, dump],
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],
   [mdcAlloc, mdcAppend, mdcRead, mdcCompact, mdcDelete, mdcList],
