@@ -9,7 +9,10 @@ import type { DeviceMapping } from '../../src/device/device-mapping.ts';
 import type { Done } from '../../src/device/device.ts';
 import type { MappedObject } from '../../src/mcache/mapped-object.ts';
 import { ObjectRows } from '../../src/mcache/object-rows.ts';
+import type { MapCore } from '../../src/mcache/map-core.ts';
+import { MapSharing, type ThreadShares } from '../../src/mcache/map-sharing.ts';
 import { PageReader } from '../../src/mcache/page-reader.ts';
+import { SimClock } from '../../src/testing/index.ts';
 import { A, closeClean, freshPool, MIB, pattern, turns } from '../pool/pool-host.ts';
 
 const PAGE = 4096;
@@ -142,4 +145,33 @@ test('an object keeps its space until the last read of a map that was ended is d
   await unmapping;
   assert.equal((await pool.usage('capacity')).usedBytes, usedBytes - MIB);
   await closeClean({ host, pool });
+});
+
+test('a map that is lent ends when the last thread let go of it, and not before', async () => {
+  const clock = new SimClock();
+  let attached = 2;
+  let told = 0;
+  let closed = 0;
+  const shares: ThreadShares = {
+    openShare: () => 1,
+    markClosing: () => {},
+    attachedCount: () => attached,
+    closeShare: () => (closed += 1),
+    announceRecall: () => (told += 1),
+  };
+  const core = { objects: [], temperature: 'cold', backing: { readAheadPages: 0 } };
+  const lending = new MapSharing(shares, clock).lending();
+  assert.equal(lending.recall(), undefined, 'nobody ever had it');
+  lending.token(core as unknown as MapCore);
+  let isOver = false;
+  const recalled = lending.recall()?.then(() => (isOver = true));
+  await clock.advance(50);
+  attached = 1;
+  await clock.advance(50);
+  assert.deepEqual([isOver, closed], [false, 0], 'one still has it');
+  assert.ok(told > 2, 'it is told again and again');
+  attached = 0;
+  await clock.advance(50);
+  await recalled;
+  assert.deepEqual([isOver, closed], [true, 1]);
 });

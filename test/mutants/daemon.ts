@@ -104,7 +104,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'setImmediate(() => this.#dismissDenied());',
     replace: '',
     breaks: 'who may no longer use a pool goes on',
-    tests: ['daemon/server-control', 'daemon/client-access'],
+    tests: ['daemon/client-access'],
   },
   {
     name: 'anyone-may-own',
@@ -320,7 +320,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'if (existing >= 0 || this.#parts.deleted.has(id)) {',
     replace: 'if (existing >= 0) {',
     breaks: 'a lease that was revoked before it came is kept',
-    tests: ['daemon/client-leases', 'daemon/client-'],
+    tests: ['daemon/client-lease-keeping'],
   },
   {
     name: 'given-up-when-mapped',
@@ -336,7 +336,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'if (table.references(index) > 0 || table.isMapped(index) || table.takeTouch(index)) continue;',
     replace: 'if (table.isMapped(index) || table.takeTouch(index)) continue;',
     breaks: 'the lease of what is being read is given up',
-    tests: ['daemon/client-leases'],
+    tests: ['daemon/client-lease-keeping'],
   },
   {
     name: 'append-behind-gap',
@@ -344,7 +344,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'if (goneCount <= 0) return;',
     replace: 'if (goneCount >= 0) return;',
     breaks: 'after records were lost others are appended as if they were there',
-    tests: ['daemon/client-reconnect'],
+    tests: ['daemon/client-remote-log'],
   },
   {
     name: 'ordered-is-synced',
@@ -352,7 +352,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'else this.#tookOrdered(answer.body, count);\n        batch',
     replace: 'else this.#tookSynced(answer.body, count);\n        batch',
     breaks: 'the loss of what was not synced is not told at close',
-    tests: ['daemon/client-reconnect'],
+    tests: ['daemon/client-remote-log'],
   },
   {
     name: 'ahead-failure-lost',
@@ -376,6 +376,6 @@ export const DAEMON: readonly Mutant[] = [
     find: 'this.cache.delete(index);',
     replace: '',
     breaks: 'an object is verified with the checksums of the one before in its row',
-    tests: ['daemon/client-leases', 'contract/daemon'],
+    tests: ['daemon/client-lease-keeping'],
   },
 ];

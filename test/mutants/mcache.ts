@@ -112,7 +112,7 @@ export const MCACHE: readonly Mutant[] = [
     find: 'if (this.#shares.attachedCount(share) > 0) return this.#wait(share);',
     replace: '',
     breaks: 'a map ends while other threads look at it',
-    tests: ['mcache/real'],
+    tests: ['mcache/verified'],
   },
   {
     name: 'pinned-counts',
