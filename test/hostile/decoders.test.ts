@@ -240,7 +240,10 @@ const SAMPLE_RECORDS: readonly Uint8Array[] = [
   }),
   encodeObjectRecord({
     ...blankObjectRecord(),
-    ...{ idLow: (7 << 12) | 0x101, pageAddress: 512, pageCount: 256, lengthBytes: 9000 },
+    idLow: (7 << 12) | 0x101,
+    pageAddress: 512,
+    pageCount: 256,
+    lengthBytes: 9000,
   }),
   encodeDeletionRecord((7 << 12) | 0x201, 3),
   encodeIdCheckpoint(2 ** 40),

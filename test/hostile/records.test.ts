@@ -118,7 +118,11 @@ async function survives(changes: PoolImageChanges): Promise<boolean> {
   return false;
 }
 
-function mblock(uniquifier: number, pageAddress: number, changes: Partial<ObjectRecord> = {}) {
+function mblockRecord(
+  uniquifier: number,
+  pageAddress: number,
+  changes: Partial<ObjectRecord> = {},
+) {
   return encodeObjectRecord({
     mediaClass: 1,
     role: 0,
@@ -134,17 +138,17 @@ function mblock(uniquifier: number, pageAddress: number, changes: Partial<Object
 
 test('an object in the space of another is refused, and its deletion frees nothing', async () => {
   for (const entries of [
-    [mblock(20, PAGES.large)],
-    [mblock(20, PAGES.small), mblock(21, PAGES.small)],
-    [mblock(20, 0)],
-    [mblock(20, 256 * 15)],
-    [mblock(20, 256 * 16)],
-    [mblock(20, 2 ** 40)],
-    [mblock(20, PAGES.large + 1)],
-    [mblock(20, 256, { pageCount: 512 })],
-    [mblock(20, PAGES.rootA, { idLow: idLow(20, 2, 1), pageCount: 16 })],
-    [mblock(20, PAGES.mdc1B, { idLow: idLow(20, 2, 1), pageCount: 32 })],
-    [mblock(20, PAGES.staged, { mediaClass: 0 })],
+    [mblockRecord(20, PAGES.large)],
+    [mblockRecord(20, PAGES.small), mblockRecord(21, PAGES.small)],
+    [mblockRecord(20, 0)],
+    [mblockRecord(20, 256 * 15)],
+    [mblockRecord(20, 256 * 16)],
+    [mblockRecord(20, 2 ** 40)],
+    [mblockRecord(20, PAGES.large + 1)],
+    [mblockRecord(20, 256, { pageCount: 512 })],
+    [mblockRecord(20, PAGES.rootA, { idLow: idLow(20, 2, 1), pageCount: 16 })],
+    [mblockRecord(20, PAGES.mdc1B, { idLow: idLow(20, 2, 1), pageCount: 32 })],
+    [mblockRecord(20, PAGES.staged, { mediaClass: 0 })],
   ]) {
     const image = new PoolImage({ entries });
     const pool = await open(image);
@@ -163,7 +167,7 @@ test('an object in the space of another is refused, and its deletion frees nothi
 
 test('a bad object is neither read nor mapped', async () => {
   const image = new PoolImage({
-    entries: [mblock(20, PAGES.large, { lengthBytes: SIZES.large })],
+    entries: [mblockRecord(20, PAGES.large, { lengthBytes: SIZES.large })],
   });
   const pool = await open(image);
   const id = idOf(20);
@@ -229,7 +233,7 @@ function randomEntry(prng: Prng): Uint8Array {
   if (kind === 1)
     return encodeDeletionRecord(idLow(1 + below(prng, 9), (1 + below(prng, 2)) as 1 | 2, 1), 0);
   const type = chance(prng, 0.6) ? 1 : 2;
-  const entry = mblock(20 + below(prng, 9), 256 * (1 + below(prng, 18)), {
+  const entry = mblockRecord(20 + below(prng, 9), 256 * (1 + below(prng, 18)), {
     idLow: idLow(20 + below(prng, 9), type, 1),
     pageCount: type === 1 ? 256 : 16,
     mediaClass: chance(prng, 0.8) ? 1 : 0,

@@ -360,7 +360,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'if (error !== null) this.#failure ??= error;\n    while',
     replace: 'while',
     breaks: 'an mblock is committed though a write of it failed',
-    tests: ['daemon/client-', 'contract/daemon'],
+    tests: ['daemon/client-block-writer'],
   },
   {
     name: 'unknown-commit-open',

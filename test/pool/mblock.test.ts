@@ -478,7 +478,7 @@ function placeOf(host: SimHost, page: Uint8Array): number {
   for (let offset = 0; offset < disk.sizeBytes; offset += PAGE) {
     if (Buffer.from(disk.bytes(offset, page.length)).equals(page)) return offset;
   }
-  assert.fail('the page is nowhere');
+  throw new Error('the page is nowhere');
 }
 
 test('pages that changed places within an mblock are damage, each whole as it is', async () => {
