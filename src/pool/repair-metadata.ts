@@ -1,6 +1,7 @@
 import { viewOf } from '../base/bytes.ts';
 import type { Prng } from '../base/prng.ts';
-import { PAGE_BYTES } from '../base/units.ts';
+import { GIB, PAGE_BYTES } from '../base/units.ts';
+import { extentProblem } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
 import { halvesOfId, mdcLogIds, printIdHalves } from '../format/object-id.ts';
 import {
@@ -32,6 +33,8 @@ const ID_STEP = 4096;
 const OBJECTS_PER_RECORD = 256;
 /** The shortest record with its chunk header: so many may have been in lost bytes. */
 const RECORD_BYTES_MIN = 20;
+/** Logs are held in memory: no pool's own is near it, but what media say may be anything. */
+const LOG_PAGES_MAX = GIB / PAGE_BYTES;
 
 export interface RepairedDevices {
   capacity: Device;
@@ -77,6 +80,10 @@ export class MetadataRepair {
     const mdc = records.mdcs.get(OBJECT_SLOT);
     if (records.properties === undefined || mdc === undefined || records.mdcs.size !== 1) {
       return undefined;
+    }
+    for (const extent of [mdc.logA, mdc.logB]) {
+      const impossible = extentProblem(this.#superblock.capacity, extent) !== undefined;
+      if (impossible || extent.pageCount > LOG_PAGES_MAX) return undefined;
     }
     const places = this.#places(OBJECT_SLOT, mdc.logA, mdc.logB);
     const one = await readPair(places);

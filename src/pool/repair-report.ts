@@ -1,3 +1,4 @@
+import { MpoolError } from '../base/errors.ts';
 import { printIdHalves } from '../format/object-id.ts';
 import type {
   CheckedStructure,
@@ -61,7 +62,7 @@ export class RepairSteps {
 
   /** @returns whether it was done */
   async take(step: RepairStep, work: () => Promise<void>): Promise<boolean> {
-    this.#options.signal?.throwIfAborted();
+    if (this.#options.signal?.aborted === true) throw new MpoolError('ERR_MPOOL_ABORTED', 'repair');
     if (step.losses.length > 0 && this.#options.force !== true) {
       this.withheld.push(step);
       return false;

@@ -1,3 +1,4 @@
+import { equalBytes } from '../base/bytes.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { flushAsync, writeAsync, type Device } from '../device/device.ts';
 import { HEAD_RESERVED_PAGES, TAIL_RESERVED_PAGES } from '../format/device-descriptor.ts';
@@ -8,6 +9,8 @@ import {
   type Superblock,
 } from '../format/superblock.ts';
 import { zeroBetween } from '../format/u64.ts';
+import { mdc0Places } from './activate.ts';
+import { readLogHeader } from './log-scan.ts';
 import { type RepairSteps, stepAt } from './repair-report.ts';
 import { readTolerant } from './salvage.ts';
 import { copiesUnlike, repairSuperblocks } from './superblocks.ts';
@@ -68,4 +71,38 @@ async function zeroPage(device: Device, offsetBytes: number): Promise<void> {
   } finally {
     device.release(zeros);
   }
+}
+
+/**
+ * The superblock of a capacity device of which no copy is whole, as a staging device of the pool has it. That
+ * it is this pool's tells a header of MDC 0 where the superblock says that MDC 0 is.
+ */
+export async function lostSuperblock(
+  device: Device,
+  staging: Superblock,
+): Promise<Superblock | undefined> {
+  if (equalBytes(staging.deviceUuid, staging.capacity.uuid)) return undefined;
+  const superblock = { ...staging, deviceUuid: staging.capacity.uuid };
+  if (superblock.capacity.sizeBytes > device.sizeBytes) return undefined;
+  for (const place of mdc0Places(superblock, device)) {
+    const read = await readLogHeader(place).catch(() => undefined);
+    if (read?.ok === true) return superblock;
+  }
+  return undefined;
+}
+
+/** Writes a superblock that lostSuperblock() gave. */
+export async function restoreSuperblocks(
+  steps: RepairSteps,
+  device: Device,
+  superblock: Superblock,
+): Promise<void> {
+  const location = { device: device.path, offsetBytes: 0 };
+  const message = `all copies written again, of generation ${superblock.generation}, as the staging device has it`;
+  const losses = [
+    'a change of the superblock that was interrupted before it reached the staging device',
+  ];
+  await steps.take(stepAt('superblock', location, message, { losses }), async () => {
+    await repairSuperblocks(device, superblock);
+  });
 }

@@ -1,6 +1,7 @@
 import { equalBytes } from '../base/bytes.ts';
 import { MpoolError } from '../base/errors.ts';
 import { flushAsync, type Device } from '../device/device.ts';
+import type { Host } from '../device/host.ts';
 import { OverlayHost } from '../device/overlay-host.ts';
 import { type DeviceDescriptor, extentProblem } from '../format/device-descriptor.ts';
 import { permittedAccess } from '../format/features.ts';
@@ -20,8 +21,12 @@ import { UserLogRepair } from './repair-logs.ts';
 import { repairChecksumTable } from './repair-mblock.ts';
 import { MetadataRepair, type RepairedMetadata } from './repair-metadata.ts';
 import { type RepairOptions, type RepairReport, RepairSteps } from './repair-report.ts';
-import { repairDeviceSuperblocks } from './repair-superblocks.ts';
-import { readSuperblocks } from './superblocks.ts';
+import {
+  lostSuperblock,
+  repairDeviceSuperblocks,
+  restoreSuperblocks,
+} from './repair-superblocks.ts';
+import { peekSuperblock, readSuperblocks } from './superblocks.ts';
 
 export type { RepairOptions, RepairReport, RepairStep } from './repair-report.ts';
 
@@ -47,22 +52,42 @@ export async function repairPoolAt(
   const paths = await locatePool(host, target, where);
   const devices: Device[] = [await host.openDevice(paths.capacityPath, { access: 'write' })];
   try {
-    const { newest } = await readSuperblocks(devices[0]!);
+    const { newest, problem } = await readSuperblocks(devices[0]!);
+    const lost =
+      problem === 'damaged' ? await findLostSuperblock(host, devices[0]!, where) : undefined;
+    const known = newest ?? lost;
     const stagingPath =
-      newest && (await findStaging(host, newest, [...paths.stagingPaths, newest.stagingPath]));
+      known && (await findStaging(host, known, [...paths.stagingPaths, known.stagingPath]));
     if (stagingPath !== undefined) {
       devices.push(await host.openDevice(stagingPath, { access: 'write' }));
     }
-    return await new Repair(own, devices[0]!, devices[1], options).run();
+    return await new Repair(own, devices[0]!, devices[1], lost, options).run();
   } finally {
     for (const device of devices) await device.close();
   }
+}
+
+/** Looks for a staging device of the pool whose capacity device has no whole superblock. */
+async function findLostSuperblock(
+  host: Host,
+  capacity: Device,
+  where: SearchPlaces,
+): Promise<Superblock | undefined> {
+  for (const path of await host.candidates(where.places, where.blockDevices)) {
+    const found = await peekSuperblock(host, path).catch(() => undefined);
+    if (found?.newest === undefined || found.problem !== undefined) continue;
+    const superblock = await lostSuperblock(capacity, found.newest);
+    if (superblock !== undefined) return superblock;
+  }
+  return undefined;
 }
 
 class Repair {
   readonly #environment: Environment;
   readonly #capacity: Device;
   readonly #staging: Device | undefined;
+  /** What the superblock of the capacity device was, when only the staging device has it. */
+  readonly #lost: Superblock | undefined;
   readonly #options: RepairOptions;
   readonly #steps: RepairSteps;
 
@@ -70,8 +95,10 @@ class Repair {
     environment: Environment,
     capacity: Device,
     staging: Device | undefined,
+    lost: Superblock | undefined,
     options: RepairOptions,
   ) {
+    this.#lost = lost;
     this.#environment = environment;
     this.#capacity = capacity;
     this.#staging = staging;
@@ -106,6 +133,10 @@ class Repair {
   }
 
   async #repair(): Promise<void> {
+    if (this.#lost !== undefined) {
+      this.#refuseForeign(this.#lost);
+      await restoreSuperblocks(this.#steps, this.#capacity, this.#lost);
+    }
     const { newest, problem } = await readSuperblocks(this.#capacity);
     if (newest === undefined || problem !== undefined) return;
     this.#refuseForeign(newest);

@@ -5,9 +5,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PAGE_BYTES } from '../../src/base/units.ts';
-import type { MlogId } from '../../src/format/object-id.ts';
-import { superblockOffsetBytes } from '../../src/format/superblock.ts';
+import { encodeLogHeader, logIdentity, LogState } from '../../src/format/log-header.ts';
+import { halvesOfId, mdcLogIds, type MlogId } from '../../src/format/object-id.ts';
+import { decodeSuperblock, superblockOffsetBytes } from '../../src/format/superblock.ts';
 import { checkPoolAt } from '../../src/pool/inspect.ts';
+import { repairPoolAt } from '../../src/pool/repair.ts';
 import type { SimHost } from '../../src/testing/index.ts';
 import { A, B, HERE, MIB, NAME, refuses } from './pool-host.ts';
 import {
@@ -285,4 +287,69 @@ function frameWith(host: SimHost, logBytes: number, id: bigint): number {
     if (sector.readUInt32LE(0) === 0x464c706d && sector.includes(wanted)) return at;
   }
   return assert.fail('there is such a frame');
+}
+
+test('a capacity device without a superblock gets that of its staging device, when that is said', async () => {
+  const { host, content } = await copyOf(plainPool);
+  for (let copy = 0; copy < 4; copy++) {
+    host.disk(A).poke(superblockOffsetBytes(copy, size) + 90, { fill: 1, lengthBytes: 200 });
+  }
+  const image = imageOf(host);
+  const asked = (options = {}) => repairPoolAt(host.environment, A, HERE, options);
+  const withheld = await asked();
+  assert.deepEqual([withheld.steps, withheld.clean], [[], false]);
+  assert.match(withheld.withheld[0]!.message, /^all copies written again, of generation 1/);
+  assert.equal(imageOf(host), image);
+  const done = await asked({ force: true });
+  assert.deepEqual([done.steps.length, done.clean], [1, true]);
+  await readsBack(host, content);
+  // A staging device of another pool is no help.
+  const other = await copyOf(plainPool);
+  for (let copy = 0; copy < 4; copy++) {
+    other.host.disk(A).poke(superblockOffsetBytes(copy, size) + 90, { fill: 1, lengthBytes: 200 });
+  }
+  other.host.disk(A).poke(32 * PAGE_BYTES, { fill: 0, lengthBytes: 64 * PAGE_BYTES });
+  const none = await repairPoolAt(other.host.environment, A, HERE, { force: true });
+  assert.deepEqual([none.steps, none.withheld, none.clean], [[], [], false]);
+});
+
+test('MDC 0 that lost a record is written anew when that is said, unless MDC 1 may be elsewhere', async () => {
+  for (const moved of [false, true]) {
+    const { host, content, places } = await copyOf(plainPool);
+    // The first change of parameters; the second has all of them.
+    host.disk(A).flipBit(places.mdc0.active + PAGE_BYTES + 2 * 512 + 80);
+    if (moved) {
+      const pool = await openStore(host.clone(), true).catch(() => undefined);
+      assert.equal(pool, undefined, 'it does not open');
+      newerHeaderOfMdc1(host, places);
+    }
+    const image = imageOf(host);
+    const withheld = await repair(host);
+    assert.deepEqual([withheld.steps, withheld.withheld.length], [[], 1], JSON.stringify(withheld));
+    assert.match(
+      withheld.withheld[0]!.losses[0]!,
+      /^1 records in bytes \d+ to \d+ of the log of MDC 0/,
+    );
+    const done = await repair(host, { force: true });
+    assert.equal(done.clean, !moved, JSON.stringify(done));
+    if (!moved) {
+      await readsBack(host, content);
+      continue;
+    }
+    assert.match(done.withheld[0]!.losses.at(-1)!, /^the place of MDC 1, which moved/);
+    assert.equal(imageOf(host), image);
+  }
+});
+
+/** As a move of MDC 1 would leave it, at a place that only the lost record names. */
+function newerHeaderOfMdc1(host: SimHost, places: Places): void {
+  const disk = host.disk(A);
+  const superblock = decodeSuperblock(disk.bytes(0, PAGE_BYTES), 0);
+  assert.ok(superblock.ok);
+  const objectId = halvesOfId(mdcLogIds(1).logA);
+  const identity = logIdentity(superblock.superblock.poolUuid, objectId);
+  const fields = { state: LogState.current, sectorBytes: 512, generation: 7, salt: 1 } as const;
+  const header = encodeLogHeader({ ...fields, objectId, committedBytes: PAGE_BYTES }, identity);
+  const zones = [...places.mblocks.values()].filter(({ device }) => device === A);
+  disk.poke(Math.max(...zones.map(({ offsetBytes }) => offsetBytes)) + 4 * MIB, header);
 }
