@@ -207,7 +207,9 @@ async function baseline(fields, mutants) {
   const times = new Map();
   const broken = [];
   await inParallel(fields, files, async (field, file) => {
-    const result = await field.test(file, BASELINE_MS);
+    let result = await field.test(file, BASELINE_MS);
+    // Once more: on a busy machine a test that waits for real processes may have waited in vain.
+    if (result.verdict !== 'passed') result = await field.test(file, BASELINE_MS);
     times.set(file, result.ms);
     if (result.verdict !== 'passed') broken.push(`${result.detail}\n${result.output}`);
   });

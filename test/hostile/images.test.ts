@@ -22,7 +22,7 @@ import {
 import { livePool, type PoolLife, type Region } from './pools.ts';
 
 /** A prime, so that each run begins at other bytes of all structures. */
-const EVERY = isLong ? 1 : 601;
+const EVERY = isLong ? 1 : 997;
 
 interface Subject {
   life: PoolLife;

@@ -28,10 +28,17 @@ import { PAGES, PoolImage, type PoolImageChanges, SIZES } from '../pool/pool-ima
 import { seeds, withSeed } from './long.ts';
 import { assertTyped, CAPACITY, inspect, WHERE } from './memory.ts';
 
+const CONTENTS = new Map<number, Buffer>();
+
 /** What an mblock of the image holds. */
 function contentOf(uniquifier: number, lengthBytes: number): Buffer {
-  const prng = new SeededPrng(uniquifier);
-  return Buffer.from(Uint8Array.from({ length: lengthBytes }, () => prng.u32()));
+  let content = CONTENTS.get(uniquifier);
+  if (content === undefined) {
+    const prng = new SeededPrng(uniquifier);
+    content = Buffer.from(Uint8Array.from({ length: lengthBytes }, () => prng.u32()));
+    CONTENTS.set(uniquifier, content);
+  }
+  return content;
 }
 
 const MBLOCKS: readonly [uniquifier: number, lengthBytes: number][] = [
