@@ -59,6 +59,15 @@ test('a whole pool is left as it is, to the byte', async () => {
   await readsBack(host, content);
 });
 
+test('a pool that is open is refused, and stays as it is', async () => {
+  const { host } = await copyOf(plainPool);
+  const pool = await openStore(host);
+  for (const dryRun of [true, false])
+    await refuses(() => repair(host, { dryRun }), 'ERR_MPOOL_BUSY');
+  await pool.close();
+  assert.equal((await repair(host)).clean, true);
+});
+
 const size = 24 * MIB;
 const table = (places: Places, pages: number): [string, number] => {
   const { device, offsetBytes, dataPages } = mblockOf(places, pages);

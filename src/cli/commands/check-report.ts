@@ -7,7 +7,7 @@ export async function writeCheckReport(
   call: Pick<Call, 'verbosity'>,
   context: Context,
   target: string,
-  report: CheckReport,
+  report: CheckReport & { complete?: boolean },
 ): Promise<void> {
   for (const finding of report.findings) {
     if (finding.severity === 'note' && call.verbosity === 0) continue;
@@ -19,7 +19,8 @@ export async function writeCheckReport(
   const counted = Object.entries(report.counts)
     .map(([name, count]) => `${String(count)} ${words(name)}`)
     .join(', ');
-  const state = report.clean ? 'clean' : `NOT clean: ${countFindings(report.severityCounts)}`;
+  const found = report.clean ? 'clean' : `NOT clean: ${countFindings(report.severityCounts)}`;
+  const state = report.complete === false ? `${found} so far` : found;
   const seconds = (report.durationMs / 1000).toFixed(2);
   await context.out.write(`${target}: ${state}; ${counted}; ${seconds} s\n`);
 }
@@ -34,7 +35,7 @@ export function findingLine(finding: CheckFinding): string {
 }
 
 /** '1 error, 2 warnings'. */
-export function countFindings(counts: { error: number; warning: number }): string {
+function countFindings(counts: { error: number; warning: number }): string {
   return (['error', 'warning'] as const)
     .map((severity) => {
       const count = counts[severity];
