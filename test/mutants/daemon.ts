@@ -104,7 +104,7 @@ export const DAEMON: readonly Mutant[] = [
     find: 'setImmediate(() => this.#dismissDenied());',
     replace: '',
     breaks: 'who may no longer use a pool goes on',
-    tests: ['daemon/client-access'],
+    tests: ['daemon/server-control'],
   },
   {
     name: 'anyone-may-own',
@@ -368,7 +368,7 @@ export const DAEMON: readonly Mutant[] = [
     find: "this.#endCommit(isUnknown ? 'unknown' : 'open');",
     replace: "this.#endCommit('open');",
     breaks: 'a commit of which nobody knows how it ended is one that was refused',
-    tests: ['daemon/client-reconnect'],
+    tests: ['daemon/client-commit'],
   },
   {
     name: 'checksums-of-another',
