@@ -30,7 +30,7 @@ function setup() {
 test('after the end of the connection nobody knows: it is neither open nor committed', async () => {
   const { mblock, held } = setup();
   await mblock.write(new Uint8Array(4096));
-  mblock.beginCommit();
+  void mblock.beginCommit();
   mblock.takeBackCommit(new MpoolError('ERR_MPOOL_CONNECTION_LOST', 'the daemon'));
   assert.deepEqual([mblock.unsettled, mblock.committed, held.has(mblock)], [true, false, false]);
   await assert.rejects(mblock.write(new Uint8Array(4096)), { code: 'ERR_MPOOL_CONNECTION_LOST' });
@@ -39,7 +39,7 @@ test('after the end of the connection nobody knows: it is neither open nor commi
 test('after a refusal it is as before the commit', async () => {
   const { mblock, held } = setup();
   await mblock.write(new Uint8Array(4096));
-  mblock.beginCommit();
+  void mblock.beginCommit();
   await assert.rejects(mblock.write(new Uint8Array(4096)), { code: 'ERR_MPOOL_COMMITTED' });
   mblock.takeBackCommit(new MpoolError('ERR_MPOOL_NO_SPACE', 'the metadata'));
   assert.deepEqual([mblock.unsettled, mblock.committed, held.has(mblock)], [false, false, true]);
