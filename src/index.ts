@@ -26,8 +26,9 @@ export type { ErrorCode } from './base/errors.ts';
 export { diagnose } from './device/doctor.ts';
 export { parseObjectId, printObjectId } from './format/object-id.ts';
 export type * from './pool/api.ts';
-export type { CheckReport } from './pool/check.ts';
+export type { CheckFinding, CheckReport } from './pool/check-findings.ts';
 export type { DumpEntry } from './pool/dump.ts';
+export type { RepairOptions, RepairReport, RepairStep } from './pool/repair.ts';
 export type { Library, SearchOptions } from './pool/library.ts';
 
 const host = new SystemHost();
@@ -46,7 +47,7 @@ function placesOfEnvironment(): readonly string[] {
 }
 
 /** See `Library` for what each does and throws. */
-export const { create, open, scan, destroy, rename, check, dump, reaper } = library;
+export const { create, open, scan, destroy, rename, check, scrub, repair, dump, reaper } = library;
 
 /**
  * The library for a dry run: what it does is done to media that are claimed and read as they are, but

@@ -24,6 +24,26 @@ export interface Store {
       searchPlaces?: readonly string[];
     },
   ): Promise<CheckReport>;
+  scrub(
+    target: string,
+    options?: {
+      bytesPerSecond?: number;
+      from?: string;
+      onProgress?: (progress: { doneBytes: number; totalBytes: number; cursor: string }) => void;
+      signal?: AbortSignal;
+      searchPlaces?: readonly string[];
+    },
+  ): Promise<ScrubReport>;
+  repair(
+    target: string,
+    options?: {
+      force?: boolean;
+      data?: boolean;
+      onProgress?: (done: number, total: number) => void;
+      signal?: AbortSignal;
+      searchPlaces?: readonly string[];
+    },
+  ): Promise<RepairReport>;
   dump(
     target: string,
     options?: { searchPlaces?: readonly string[] },
@@ -34,13 +54,37 @@ export interface Store {
   active(): Promise<ActivePool[]>;
 }
 
-interface CheckReport {
+export interface CheckReport {
   findings: CheckFinding[];
   /** How many findings of a structure are beyond those listed. */
   omitted: object;
   /** Of all findings, listed or not. */
   severityCounts: { error: number; warning: number; note: number };
   counts: object;
+  durationMs: number;
+  clean: boolean;
+}
+
+interface ScrubReport extends CheckReport {
+  complete: boolean;
+  cursor?: string | undefined;
+}
+
+export interface RepairStep {
+  structure: string;
+  location: { device: string; offsetBytes: number };
+  objectId?: string | undefined;
+  message: string;
+  losses: string[];
+}
+
+interface RepairReport {
+  dryRun: boolean;
+  steps: RepairStep[];
+  withheld: RepairStep[];
+  left: CheckFinding[];
+  before: CheckReport['severityCounts'];
+  after: CheckReport['severityCounts'];
   durationMs: number;
   clean: boolean;
 }

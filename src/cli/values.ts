@@ -7,6 +7,7 @@ import { parseUuid } from '../base/bytes.ts';
 import type { MediaClass } from '../pool/api.ts';
 import { accountId, type AccountKind } from './accounts.ts';
 import { parseSize } from './sizes.ts';
+import { SCRUB_CURSOR } from '../pool/parameters.ts';
 import { UsageError } from './usage-error.ts';
 
 /** What a shell completes to: these words, or what it or the tool finds. */
@@ -40,6 +41,16 @@ function limitedSizeKind(min: number, max: number, range: string): Kind<number> 
     },
   };
 }
+
+/** Bytes a second. */
+export const rateKind: Kind<number> = limitedSizeKind(1, 2 ** 44, '1 to 16t');
+
+/** Where a scrub goes on. */
+export const cursorKind: Kind<string> = {
+  form: 'CURSOR',
+  allowed: 'what a scrub that ended early printed, as 0x1101+256',
+  read: (text) => (SCRUB_CURSOR.test(text) ? text : 'EINVAL'),
+};
 
 /** Bytes, from none. */
 export const offsetKind: Kind<number> = {

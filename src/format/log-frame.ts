@@ -147,6 +147,20 @@ export function hasFrameMagic(view: DataView, start: number): boolean {
   return view.getUint32(start, true) === MAGIC;
 }
 
+/** What of a header can be compared when its checksum is wrong. @param bytes from its first on */
+export function frameTraces(bytes: Uint8Array): {
+  hasMagic: boolean;
+  generation: number;
+  previousCrc: number;
+} {
+  const view = viewOf(bytes);
+  return {
+    hasMagic: hasFrameMagic(view, 0),
+    generation: getU64(view, 8),
+    previousCrc: view.getUint32(32, true),
+  };
+}
+
 /**
  * The header at `start`: magic, checksum, place and ranges. The payload is verified apart.
  * Never throws, whatever the bytes, as long as there are 64 of them.

@@ -50,6 +50,13 @@ const PATH_FIELD_BYTES = 1024;
 const CAPACITY_PATH_OFFSET = 512;
 const STAGING_PATH_OFFSET = CAPACITY_PATH_OFFSET + PATH_FIELD_BYTES;
 const ZERO_CRC = new Uint8Array(4);
+/** Bytes [from, to) that are zero, unless a feature unknown here uses them. */
+const RESERVED: readonly (readonly [from: number, to: number])[] = [
+  [66, 68],
+  [120, 128],
+  [288, CAPACITY_PATH_OFFSET],
+  [STAGING_PATH_OFFSET + PATH_FIELD_BYTES, PAGE_BYTES],
+];
 
 /** Everything but the position of the copy. */
 export interface Superblock {
@@ -68,6 +75,8 @@ export interface Superblock {
   /** Where the devices were last seen; '' for unknown. */
   capacityPath: string;
   stagingPath: string;
+  /** A page with what features unknown here keep in the reserved bytes: it goes along with every update. */
+  unknown?: Uint8Array | undefined;
 }
 
 /**
@@ -107,7 +116,10 @@ export function ownDescriptor(superblock: Superblock): DeviceDescriptor {
 export function encodeSuperblock(superblock: Superblock, copy: number): Uint8Array {
   const page = new Uint8Array(PAGE_BYTES);
   const view = viewOf(page);
-  const { generation, features } = superblock;
+  const { generation, features, unknown } = superblock;
+  for (const [from, to] of RESERVED) {
+    if (unknown !== undefined) page.set(unknown.subarray(from, to), from);
+  }
   assert(POOL_NAME_PATTERN.test(superblock.name), 'a pool has a name');
   assert(superblock.poolUuid.length === 16, 'a UUID has 16 bytes');
   assert(generation >= 1 && generation <= 0xffffffff, 'generations are 1 … 2^32 - 1');
@@ -210,7 +222,8 @@ function decodeContent(
   if (!zeroBetween(page, 8 + name.length, 40)) return 'bytes after the name are not zero';
   if (zeroBetween(poolUuid, 0, 16)) return 'no pool UUID';
   if (generation < 1) return 'generation 0';
-  if (!hasUnknownFeatures(features) && !reservedIsZero(page)) return 'reserved bytes are not zero';
+  const isNewer = hasUnknownFeatures(features);
+  if (!isNewer && !reservedIsZero(page)) return 'reserved bytes are not zero';
   const createdMs = getU64(view, 96);
   if (!Number.isSafeInteger(createdMs)) return 'the time of creation is impossible';
   const devices = decodeDevices(page, view);
@@ -236,16 +249,12 @@ function decodeContent(
     mdc0,
     capacityPath,
     stagingPath,
+    ...(isNewer ? { unknown: page.slice() } : {}),
   };
 }
 
 function reservedIsZero(page: Uint8Array): boolean {
-  return (
-    zeroBetween(page, 66, 68) &&
-    zeroBetween(page, 120, 128) &&
-    zeroBetween(page, 288, CAPACITY_PATH_OFFSET) &&
-    zeroBetween(page, STAGING_PATH_OFFSET + PATH_FIELD_BYTES, PAGE_BYTES)
-  );
+  return RESERVED.every(([from, to]) => zeroBetween(page, from, to));
 }
 
 function decodeDevices(

@@ -4,6 +4,7 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { EngineChoice } from '../device/host.ts';
+import type { CheckReport } from './check-findings.ts';
 import type { MblockId, MlogId } from '../format/object-id.ts';
 import type { MapOptions, MblockMap } from './map-api.ts';
 
@@ -121,6 +122,41 @@ export interface Pool extends AsyncDisposable {
    *   logs are closed (synced) and uncommitted objects are aborted
    */
   close(options?: { force?: boolean | undefined }): Promise<void>;
+}
+
+/** A pool that is open in this process, not in the daemon. */
+export interface LocalPool extends Pool {
+  /**
+   * Verifies superblocks, logs and every page of every committed mblock against their checksums, while the pool
+   * is used: reads at a bounded rate, one at a time, and nothing waits for it. What is wrong is told in the
+   * report, not thrown. Ends early, with a cursor to go on from, when the signal says so or the pool closes.
+   * @throws RangeError for a rate or a cursor that is none
+   */
+  scrub(options?: ScrubOptions): Promise<ScrubReport>;
+}
+
+export interface ScrubOptions {
+  /** Of reads: 100 MiB by default, Infinity for no bound. */
+  bytesPerSecond?: number | undefined;
+  /** A cursor of an earlier scrub: objects before it are not read again. */
+  from?: string | undefined;
+  onProgress?: ((progress: ScrubProgress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface ScrubProgress {
+  /** Of mblocks, data and checksum tables; `totalBytes` as counted at the start. */
+  doneBytes: number;
+  totalBytes: number;
+  /** What is before it has been verified. */
+  cursor: string;
+}
+
+export interface ScrubReport extends CheckReport {
+  /** False when it ended early. */
+  complete: boolean;
+  /** Where to go on; of one that ended early. */
+  cursor?: string | undefined;
 }
 
 export interface Mblocks {

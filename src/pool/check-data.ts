@@ -19,9 +19,20 @@ export class MblockCheck {
   readonly #object: ObjectRecord;
   readonly #buffer: Uint8Array;
   readonly #dataPages: number;
+  readonly #onPages: ((nextPage: number) => void) | undefined;
 
-  /** @param buffer at least READ_BYTES of the device's memory, its own while it works */
-  constructor(on: CheckedDevice, object: ObjectRecord, findings: Findings, buffer: Uint8Array) {
+  /**
+   * @param buffer at least READ_BYTES of the device's memory, its own while it works
+   * @param onPages all pages below this one have been looked at
+   */
+  constructor(
+    on: CheckedDevice,
+    object: ObjectRecord,
+    findings: Findings,
+    buffer: Uint8Array,
+    onPages?: (nextPage: number) => void,
+  ) {
+    this.#onPages = onPages;
     this.#on = on;
     this.#object = object;
     this.#findings = findings;
@@ -33,7 +44,8 @@ export class MblockCheck {
     return device.allocate(READ_BYTES);
   }
 
-  async run(withData: boolean): Promise<void> {
+  /** @param fromPage the first page of data to verify */
+  async run(withData: boolean, fromPage = 0): Promise<void> {
     this.#findings.counts.mblocks += 1;
     const { idLow, idHigh, lengthBytes, digest } = this.#object;
     const sums = this.#dataPages === 1 ? await this.#onlyPageSums() : await this.#tableSums();
@@ -45,7 +57,8 @@ export class MblockCheck {
           : 'its checksum table is not what its record says';
       this.#bad('mblock', this.#dataPages === 1 ? 0 : this.#dataPages, message);
     }
-    if (withData && this.#dataPages > 1) await this.#pages(decodeSums(sums, this.#dataPages));
+    if (!withData || this.#dataPages <= 1) return;
+    await this.#pages(decodeSums(sums, this.#dataPages), fromPage);
   }
 
   /** The table's bytes without padding, or undefined when they cannot be read. */
@@ -79,15 +92,16 @@ export class MblockCheck {
     return bytes;
   }
 
-  async #pages(sums: Uint32Array): Promise<void> {
+  async #pages(sums: Uint32Array, fromPage: number): Promise<void> {
     const pagesPerRead = READ_BYTES / PAGE_BYTES;
-    for (let page = 0; page < this.#dataPages; page += pagesPerRead) {
+    for (let page = fromPage; page < this.#dataPages; page += pagesPerRead) {
       const count = Math.min(pagesPerRead, this.#dataPages - page);
       const part = this.#buffer.subarray(0, count * PAGE_BYTES);
       // oxlint-disable-next-line no-await-in-loop -- one buffer
       if (await this.#read(page, part, undefined)) this.#verify(page, part, sums);
       // oxlint-disable-next-line no-await-in-loop -- one buffer
       else await this.#oneByOne(page, count, sums);
+      this.#onPages?.(page + count);
     }
   }
 

@@ -85,12 +85,37 @@ export class Findings {
     message: string,
     id?: { idLow: number; idHigh: number },
   ): void {
+    const objectId = id === undefined ? undefined : printIdHalves(id.idLow, id.idHigh);
+    this.#put(severity, structure, location, message, objectId);
+  }
+
+  #put(
+    severity: Severity,
+    structure: CheckedStructure,
+    location: CheckLocation,
+    message: string,
+    objectId: string | undefined,
+  ): void {
     this.#severityCounts[severity] += 1;
     const count = (this.#seen.get(structure) ?? 0) + 1;
     this.#seen.set(structure, count);
     if (count > FINDINGS_PER_STRUCTURE_MAX) return;
-    const objectId = id === undefined ? {} : { objectId: printIdHalves(id.idLow, id.idHigh) };
-    this.#findings.push({ severity, structure, location, ...objectId, message });
+    const id = objectId === undefined ? {} : { objectId };
+    this.#findings.push({ severity, structure, location, ...id, message });
+  }
+
+  get errorOrWarningCount(): number {
+    return this.#severityCounts.error + this.#severityCounts.warning;
+  }
+
+  /** What a part of the work found on its own. */
+  absorb(part: Findings): void {
+    for (const { severity, structure, location, objectId, message } of part.#findings) {
+      this.#put(severity, structure, location, message, objectId);
+    }
+    for (const name of Object.keys(this.counts) as (keyof CheckCounts)[]) {
+      this.counts[name] += part.counts[name];
+    }
   }
 
   report(durationMs: number): CheckReport {
@@ -106,7 +131,7 @@ export class Findings {
       severityCounts: this.#severityCounts,
       counts: this.counts,
       durationMs,
-      clean: this.#severityCounts.error + this.#severityCounts.warning === 0,
+      clean: this.errorOrWarningCount === 0,
     };
   }
 }

@@ -1,8 +1,9 @@
 import { isMpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import type { Device } from '../device/device.ts';
+import { readAsync, type Device } from '../device/device.ts';
 import type { DeviceDescriptor } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
+import { frameTraces } from '../format/log-frame.ts';
 import { logIdentity, LogState, type LogHeader } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
 import type { CheckLocation, Findings } from './check-findings.ts';
@@ -116,6 +117,7 @@ async function checkFrames(
 ): Promise<void> {
   const { findings, signal } = checks;
   let end: LogEnd;
+  let torn: string | undefined;
   try {
     end = await scanLog(place, header, visit, {
       signal,
@@ -123,20 +125,53 @@ async function checkFrames(
         const { recordsBefore } = frame.header;
         if (recordsBefore === recordCount) return;
         const said = `a frame says ${recordsBefore} records are before it, not ${recordCount}`;
-        findings.add('error', 'log', locationIn(place, frame.offsetBytes), `${name}: ${said}`);
+        addAt(checks, place, 'error', frame.offsetBytes, `${name}: ${said}`);
       },
     });
+    torn = end.verdict === 'clean' ? await tornFrame(place, header, end) : end.detail;
   } catch (error) {
     addLog(checks, place, 'error', 'log', `${name}: ${ioMessage(error)}`);
     return;
   }
   findings.counts.frames += end.frameCount;
   findings.counts.records += end.recordCount;
-  if (end.verdict === 'clean') return;
-  const severity = end.verdict === 'damaged' ? 'error' : 'note';
-  const what = end.verdict === 'damaged' ? 'acknowledged records are damaged' : 'a torn tail';
-  const at = locationIn(place, end.damagedAtBytes ?? end.endBytes);
-  findings.add(severity, 'log', at, `${name}: ${what} (${end.detail})`);
+  if (end.verdict === 'damaged') {
+    const at = end.damagedAtBytes ?? end.endBytes;
+    const message = `${name}: acknowledged records are damaged (${end.detail})`;
+    return addAt(checks, place, 'error', at, message);
+  }
+  if (end.compacting) {
+    const message = `${name}: a compaction was started and not ended`;
+    addAt(checks, place, 'note', end.endBytes, message);
+  }
+  if (torn !== undefined) {
+    addAt(checks, place, 'note', end.endBytes, `${name}: a torn tail (${torn})`);
+  }
+}
+
+/**
+ * Whether the bytes at the end of a log are what is left of a frame whose header is damaged: two of the
+ * three fields by which it would follow are right. What earlier generations left there has none but the
+ * magic.
+ */
+async function tornFrame(
+  place: LogPlace,
+  header: LogHeader,
+  end: LogEnd,
+): Promise<string | undefined> {
+  const { device, extent, sectorBytes } = place;
+  if (end.endBytes + sectorBytes > extent.pageCount * PAGE_BYTES) return undefined;
+  const sector = device.allocate(sectorBytes);
+  try {
+    await readAsync(device, extent.pageAddress * PAGE_BYTES + end.endBytes, sector);
+    const { generation, previousCrc, hasMagic } = frameTraces(sector);
+    const sameGeneration = generation === header.generation;
+    const follows = end.lastCrc !== 0 && previousCrc === end.lastCrc;
+    const traces = Number(hasMagic) + Number(sameGeneration) + Number(follows);
+    return traces >= 2 ? `a frame at ${end.endBytes} whose header is damaged` : undefined;
+  } finally {
+    device.release(sector);
+  }
 }
 
 /**
@@ -163,7 +198,22 @@ function addLog(
   structure: 'log' | 'log header',
   message: string,
 ): void {
-  checks.findings.add(severity, structure, locationIn(place, 0), message);
+  checks.findings.add(severity, structure, locationIn(place, 0), message, idOf(place));
+}
+
+function addAt(
+  checks: LogChecks,
+  place: LogPlace,
+  severity: 'error' | 'note',
+  offsetBytes: number,
+  message: string,
+): void {
+  const at = locationIn(place, offsetBytes);
+  checks.findings.add(severity, 'log', at, message, idOf(place));
+}
+
+function idOf({ objectId }: LogPlace): { idLow: number; idHigh: number } {
+  return { idLow: objectId.low, idHigh: objectId.high };
 }
 
 export function locationIn(place: LogPlace, offsetBytes: number): CheckLocation {

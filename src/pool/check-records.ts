@@ -40,6 +40,8 @@ import type { LogPlace, RecordVisitor } from './log-scan.ts';
 export class PoolRecordsCheck {
   properties: PoolProperties | undefined;
   readonly mdcs = new Map<number, MdcRecord>();
+  /** Records that break a rule, and count for nothing here. */
+  refusedCount = 0;
   readonly #findings: Findings;
 
   constructor(findings: Findings) {
@@ -65,6 +67,7 @@ export class PoolRecordsCheck {
   }
 
   #bad(at: CheckLocation, message: string): void {
+    this.refusedCount += 1;
     this.#findings.add('error', 'record', at, message);
   }
 }
@@ -74,6 +77,10 @@ export class SlotCheck {
   readonly slot: number;
   /** By uniquifier. */
   readonly objects = new Map<number, ObjectRecord>();
+  /** Records that break a rule, and count for nothing here. */
+  refusedCount = 0;
+  /** Checkpoints that are wrong: they lose nothing. */
+  checkpointProblems = 0;
   readonly #findings: Findings;
   readonly #deleted = new Set<number>();
   #checkpoint = 0;
@@ -107,10 +114,14 @@ export class SlotCheck {
   /** After the last record. @param at of the MDC */
   finish(at: CheckLocation): void {
     if (this.#uniquifierMax < this.#checkpoint || this.#uniquifierMax === 0) return;
-    this.#bad(
-      at,
-      `no id checkpoint is above uniquifier ${this.#uniquifierMax}: it may be used twice`,
-    );
+    this.checkpointProblems += 1;
+    const message = `no id checkpoint is above uniquifier ${this.#uniquifierMax}: it may be used twice`;
+    this.#findings.add('error', 'record', at, message);
+  }
+
+  /** No uniquifier from it on was ever used, as far as the records say. */
+  get uniquifierLimit(): number {
+    return Math.max(this.#checkpoint, this.#uniquifierMax + 1);
   }
 
   #object(view: DataView, start: number, end: number, at: CheckLocation): void {
@@ -150,7 +161,9 @@ export class SlotCheck {
     if (problem !== undefined) return this.#bad(at, `an id checkpoint: ${problem}`);
     const checkpoint = checkpointAt(view, start);
     if (checkpoint < this.#checkpoint) {
-      this.#bad(at, `an id checkpoint fell from ${this.#checkpoint} to ${checkpoint}`);
+      this.checkpointProblems += 1;
+      const message = `an id checkpoint fell from ${this.#checkpoint} to ${checkpoint}`;
+      this.#findings.add('error', 'record', at, message);
     }
     this.#checkpoint = Math.max(this.#checkpoint, checkpoint);
   }
@@ -162,6 +175,7 @@ export class SlotCheck {
   }
 
   #bad(at: CheckLocation, message: string, id?: { idLow: number; idHigh: number }): void {
+    this.refusedCount += 1;
     this.#findings.add('error', 'record', at, message, id);
   }
 }

@@ -121,6 +121,9 @@ class PoolCheck {
     if (records.properties === undefined) {
       this.#findings.add('error', 'record', mdc0At, 'the properties of the pool are missing');
     }
+    if (records.mdcs.size === 0) {
+      this.#findings.add('error', 'record', mdc0At, 'the MDC of the objects is missing');
+    }
     for (const { slot, logA, logB } of records.mdcs.values()) {
       // oxlint-disable-next-line no-await-in-loop -- one log at a time bounds memory
       await this.#mdc(slot, this.#mdcPlaces(slot, logA, logB));

@@ -1,12 +1,21 @@
 import { createPool } from './create.ts';
 import { destroyPool, refuseTakenName, renamePool } from './administer.ts';
-import type { CreateOptions, FoundPool, OpenOptions, Pool, Reaper } from './api.ts';
+import type {
+  CreateOptions,
+  FoundPool,
+  LocalPool,
+  OpenOptions,
+  Reaper,
+  ScrubOptions,
+  ScrubReport,
+} from './api.ts';
 import type { CheckReport } from './check.ts';
 import type { DumpEntry } from './dump.ts';
 import type { Environment } from './environment.ts';
 import { findPools, type SearchPlaces } from './find-pools.ts';
 import { checkPoolAt, type CheckPoolOptions, dumpPoolAt } from './inspect.ts';
 import { openPool } from './open.ts';
+import { repairPoolAt, type RepairOptions, type RepairReport } from './repair.ts';
 
 /** Where pools are looked for when they are named by name or UUID. */
 export interface SearchOptions {
@@ -24,13 +33,13 @@ export interface Library {
    * @throws ERR_MPOOL_NOT_BLANK naming what a device holds, unless forced; ERR_MPOOL_EXISTS when a
    *   pool of that name is found; ERR_MPOOL_BUSY; RangeError
    */
-  create: (options: CreateOptions) => Promise<Pool>;
+  create: (options: CreateOptions) => Promise<LocalPool>;
   /**
    * Opens a pool by name, UUID, or the path of one of its devices.
    * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_BUSY naming the holder, ERR_MPOOL_VERSION,
    *   ERR_MPOOL_CORRUPT, ERR_MPOOL_NO_DEVICE, ERR_MPOOL_DEVICE_CHANGED
    */
-  open: (target: string, options?: OpenOptions) => Promise<Pool>;
+  open: (target: string, options?: OpenOptions) => Promise<LocalPool>;
   /** Finds pools without claiming or changing anything. */
   scan: (options?: {
     places?: readonly string[] | undefined;
@@ -45,6 +54,17 @@ export interface Library {
   rename: (target: string, newName: string, options?: SearchOptions) => Promise<void>;
   /** Verifies what is on media, read-only, without believing the store's own code. @throws ERR_MPOOL_BUSY */
   check: (target: string, options?: SearchOptions & CheckPoolOptions) => Promise<CheckReport>;
+  /**
+   * Restores of a pool that is open nowhere what something else on media still tells; what nothing does stays as it
+   * is, and refuses to be read. Gives up nothing that was acknowledged unless forced, and then says what.
+   * @throws ERR_MPOOL_BUSY, ERR_MPOOL_NOT_FOUND, ERR_MPOOL_VERSION
+   */
+  repair: (target: string, options?: SearchOptions & RepairOptions) => Promise<RepairReport>;
+  /**
+   * Opens a pool for reading, scrubs it and closes it: for a pool that this process does not have open. Of one
+   * that it has, see LocalPool.scrub(). @throws as open()
+   */
+  scrub: (target: string, options?: SearchOptions & ScrubOptions) => Promise<ScrubReport>;
   /** The structures on media, in order, read-only. */
   dump: (target: string, options?: SearchOptions) => AsyncIterable<DumpEntry>;
   /** Of all maps of all pools that this library opened. */
@@ -75,6 +95,15 @@ export function libraryOn(environment: Environment, places: () => readonly strin
     rename: (target, newName, options = {}) =>
       renamePool(environment, target, newName, where(options)),
     check: (target, options = {}) => checkPoolAt(host, target, where(options), options),
+    repair: (target, options = {}) => repairPoolAt(environment, target, where(options), options),
+    async scrub(target, options = {}) {
+      const pool = await openPool(environment, target, { readOnly: true }, where(options));
+      try {
+        return await pool.scrub(options);
+      } finally {
+        await pool.close({ force: true });
+      }
+    },
     dump: (target, options = {}) => dumpPoolAt(host, target, where(options)),
     reaper: environment.mcache.reaper,
   };

@@ -1,7 +1,7 @@
 import { MpoolError } from '../base/errors.ts';
 import type { Host } from '../device/host.ts';
 import { activate, type ActivateOptions } from './activate.ts';
-import type { OpenOptions, Pool } from './api.ts';
+import type { LocalPool, OpenOptions } from './api.ts';
 import type { Environment } from './environment.ts';
 import { locatePool, type PoolPaths, type SearchPlaces } from './find-pools.ts';
 import { checkOptions, checkParameters, integerIn } from './parameters.ts';
@@ -34,7 +34,7 @@ export async function openPool(
   target: string,
   options: OpenOptions,
   where: SearchPlaces,
-): Promise<Pool> {
+): Promise<LocalPool> {
   checkOptions(options ?? null);
   if (options.parameters !== undefined) checkParameters(options.parameters);
   integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
@@ -56,7 +56,7 @@ async function openLocated(
   environment: Environment,
   paths: PoolPaths,
   options: OpenOptions,
-): Promise<Pool> {
+): Promise<LocalPool> {
   let pools = ACTIVE.get(environment.host);
   if (pools === undefined) ACTIVE.set(environment.host, (pools = new Map()));
   const key = paths.capacityPath;

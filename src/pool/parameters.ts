@@ -9,6 +9,9 @@ import type { PoolParameters } from './api.ts';
 export const MBLOCK_BYTES_DEFAULT = 32 * MIB;
 export const SPARE_PERCENT_DEFAULT = 5;
 
+/** Of a scrub: an object, and perhaps a page of it. */
+export const SCRUB_CURSOR = /^0x([0-9a-f]{1,16})(?:\+(\d{1,10}))?$/;
+
 export const PARAMETER_DEFAULTS: PoolParameters = {
   uid: 0,
   gid: 0,

@@ -5,15 +5,17 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { FORMAT_VERSION, type Superblock } from '../format/superblock.ts';
 import type {
   DeviceInfo,
+  LocalPool,
   MapOptions,
   MblockId,
   MblockMap,
   MediaClass,
   MediaClassOptions,
-  Pool,
   PoolInfo,
   PoolParameters,
   PoolStats,
+  ScrubOptions,
+  ScrubReport,
   Usage,
 } from './api.ts';
 import { addMediaClass, grow } from './change-devices.ts';
@@ -24,6 +26,7 @@ import { StoreMdcs } from './mdcs.ts';
 import { StoreMlogs } from './mlogs.ts';
 import { checkParameters } from './parameters.ts';
 import { checkDeviceOptions } from './prepare-device.ts';
+import { checkScrubOptions, Scrub } from './scrub.ts';
 import type { Store } from './store.ts';
 import { classUsage, totalUsage } from './usage.ts';
 
@@ -48,9 +51,10 @@ export function sharePool(store: Store): SharedPool {
 }
 
 /** A user's handle on an active pool. The last one to close shuts the pool down. */
-export class StorePool implements Pool {
+export class StorePool implements LocalPool {
   readonly #shared: SharedPool;
   readonly #leave: (force: boolean) => Promise<void>;
+  readonly #scrubs = new Set<Scrub>();
   #closing: Promise<void> | null = null;
 
   /** @param leave called once, when this handle closes */
@@ -166,6 +170,20 @@ export class StorePool implements Pool {
     await Promise.all(store.allMedia.map((media) => media.gate.flush()));
   }
 
+  async scrub(options: ScrubOptions = {}): Promise<ScrubReport> {
+    const store = this.#store();
+    checkScrubOptions(options);
+    const scrub = new Scrub(store, this.#shared.administration, options);
+    this.#scrubs.add(scrub);
+    store.background.add(scrub);
+    try {
+      return await scrub.run();
+    } finally {
+      this.#scrubs.delete(scrub);
+      store.background.delete(scrub);
+    }
+  }
+
   stats(): PoolStats {
     const store = this.#store();
     const { catalog, poolRecords } = store;
@@ -202,6 +220,7 @@ export class StorePool implements Pool {
   #close(force: boolean): Promise<void> {
     const closing = this.#shared.administration.run(async () => {
       await this.#leave(force);
+      await Promise.all([...this.#scrubs].map((scrub) => scrub.stop()));
       await this.#shared.store.maps.unmapOf(this);
     });
     // Refused: the handle is as open as before, and closing may be tried again.

@@ -65,6 +65,8 @@ export class Store implements ReaderContext, MappableStore {
   readonly capacity: Media;
   /** Open logs and uncommitted objects. */
   readonly held = new Set<Held>();
+  /** Work in the background that reads the devices: each is told to end when the store closes. */
+  readonly background = new Set<{ stop(): Promise<void> }>();
   readonly counts = { capacity: new ObjectCounts(), staging: new ObjectCounts() };
   readonly discard: boolean;
   readonly engine: EngineChoice | undefined;
@@ -299,6 +301,7 @@ export class Store implements ReaderContext, MappableStore {
   async #shutdown(): Promise<void> {
     const errors: unknown[] = [];
     const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
+    await Promise.all([...this.background].map((work) => work.stop()));
     await Promise.all([...this.held].map((held) => attempt(held.release())));
     this.#closed = true;
     await attempt(this.maps.close());

@@ -253,7 +253,8 @@ async function readCopy(
   return { copy, offsetBytes, status: 'valid', superblock: decoded.superblock };
 }
 
-async function copiesUnlike(device: Device, chosen: Superblock): Promise<number[]> {
+/** Numbers of the copies that cannot be read, or are not of this superblock. */
+export async function copiesUnlike(device: Device, chosen: Superblock): Promise<number[]> {
   const { sizeBytes } = ownDescriptor(chosen);
   const buffer = device.allocate(PAGE_BYTES);
   const wrong: number[] = [];

@@ -75,6 +75,8 @@ before(async () => {
   await truncate('kiwi.pool', 12 * 2 ** 20);
   await done('create torn torn.pool size=8m capsz=1');
   await damageSuperblocks('torn.pool');
+  await done('create worn worn.pool size=8m capsz=1');
+  await damageSuperblocks('worn.pool', 1);
   await writeFile('text', 'not blank');
   await writeFile('empty', '');
   await truncate('empty', 8 * 2 ** 20);
@@ -91,14 +93,14 @@ after(async () => {
   await rm(top, { recursive: true, force: true });
 });
 
-async function damageSuperblocks(name: string): Promise<void> {
+async function damageSuperblocks(name: string, count = 4): Promise<void> {
   const dump = JSON.parse((await tool(['dump', '--json', name])).out) as {
     structures: { structure: string; offsetBytes: number }[];
   };
   const blocks = dump.structures.filter(({ structure }) => structure === 'superblock');
   assert.equal(blocks.length, 4);
   const file = await open(name, 'r+');
-  for (const { offsetBytes } of blocks)
+  for (const { offsetBytes } of blocks.slice(0, count))
     await file.write(Buffer.alloc(64, 0xff), 0, 64, offsetBytes + 100);
   await file.close();
 }
@@ -217,6 +219,15 @@ const CASES: Case[] = [
   ok('grow kiwi', 'grow mpool kiwi by 4.00m'),
   ok('grow apple', 'leave mpool apple as it is'),
   refused('grow pear'),
+  ok('repair apple', 'leave mpool apple as it is'),
+  ok(
+    'repair worn.pool',
+    'repair superblock at DIR/worn.pool 0: copy 0 written again, of generation 1',
+  ),
+  refused('repair torn.pool'),
+  refused('repair -f torn.pool'),
+  refused('repair plum'),
+  refused('repair ./data'),
   ok(
     'mblock put apple data tail',
     'store data: 1500000 bytes in 2 mblocks\nwould store tail: 12 bytes in 1 mblock',
@@ -288,7 +299,7 @@ test('a dry run leaves everything as it is, and ends as the real run', async () 
 });
 
 test('every verb that changes something can be run dry, and is among the cases', () => {
-  const words = 'list get check dump status clients top doctor version completion complete-pools';
+  const words = 'list get check scrub dump status clients top doctor version completion complete-pools';
   const reading = new Set(words.split(' '));
   const isReading = (name: string): boolean =>
     reading.has(name) || /^(mcache (warm|residency|evict)|m\w+ (read|list|props))$/.test(name);
@@ -339,6 +350,7 @@ test('a pool that another process has is refused to a dry run, too', async () =>
         'destroy apple',
         'rename apple plum',
         'grow apple',
+        'repair apple',
         'add apple stgdev=new.stg stgsize=8m',
         'mblock put apple tail',
         'mlog alloc apple',

@@ -130,6 +130,9 @@ test('every verb prints a document as documented', async () => {
   await real(`mdc read oak ${pool.rootMdc}`);
   await real('check oak');
   await real('check --data oak');
+  await real('scrub oak rate=1g');
+  await real('repair -n oak');
+  await real('repair --data oak');
   await real('dump oak');
   await rm('oak.stg');
   await real('list oak');
@@ -164,6 +167,18 @@ test('pools and machines that are not well have documents, too', async () => {
     findings.add('error', 'page', { device: '/x', offsetBytes: 4096 * i }, 'checksum', id);
   }
   await fake(['check', 'held'], { check: async () => findings.report(1.5) }, 1);
+  const ended = { ...findings.report(1.5), complete: false, cursor: '0x1101+256' };
+  await fake(['scrub', 'held', 'from=0x1101'], { scrub: async () => ended }, 1);
+  const complete = { ...findings.report(1.5), complete: true };
+  await fake(['scrub', 'held'], { scrub: async () => complete }, 1);
+  const [left] = findings.report(0).findings;
+  const place = { location: { device: '/x', offsetBytes: 0 }, message: 'written again' };
+  const step = { structure: 'superblock', ...place, losses: [] };
+  const withheld = { ...step, objectId: '0x1101', losses: ['a record'] };
+  const counts = { error: 2, warning: 1, note: 0 };
+  const rest = { dryRun: false, before: counts, after: counts, durationMs: 1, clean: false };
+  const repaired = { steps: [step], withheld: [withheld], left: [left!], ...rest };
+  await fake(['repair', 'held'], { repair: async () => repaired }, 1);
   await fake(['doctor'], {
     diagnose: async () => ({
       engine: 'threads',

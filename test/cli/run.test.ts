@@ -219,6 +219,14 @@ test('dump --json prints a whole document or nothing when it fails', async () =>
   assert.deepEqual(JSON.parse(none.out).structures, []);
 });
 
+test('a scrub that ended early says so, and where to go on', async () => {
+  const report = { ...new Findings().report(1000), complete: false, cursor: '0x1101+256' };
+  const { status, out, err } = await runTool(['scrub', 'mp1'], { scrub: async () => report });
+  assert.equal(status, 1);
+  assert.match(out, /^mp1: clean so far; 0 superblocks, /);
+  assert.equal(err, 'mpool: scrub ended early: go on with from=0x1101+256\n');
+});
+
 test('check gives status 1 and says where, when something is wrong', async () => {
   const finding = {
     severity: 'error',

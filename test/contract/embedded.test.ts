@@ -16,7 +16,7 @@ const embedded: Contract = {
     const stagingPath = join(folder.path, 'staging');
     const { sizeBytes = 64 * MIB, stagingBytes, mblockSizeBytes = MIB, sparePercent } = options;
     const handles = new Set<Pool>();
-    let pool = await create({
+    let pool: Pool = await create({
       name,
       capacity: { path: capacityPath, sizeBytes, mblockSizeBytes, sparePercent },
       ...(stagingBytes !== undefined && {

@@ -108,3 +108,25 @@ test(
     }
   },
 );
+
+test(
+  'who has a loop device has its file, and the other way round',
+  { skip: noLoopDevices() },
+  async (t) => {
+    const image = join(temporaryFolder(t), 'device.img');
+    writeFileSync(image, new Uint8Array(4 * MIB));
+    const path = loopDevice(t, image, 512);
+    for (const [first, second] of [
+      [path, image],
+      [image, path],
+    ] as const) {
+      const device = await host.openDevice(first, { access: 'write' });
+      await assert.rejects(host.openDevice(second, { access: 'write' }), {
+        code: 'ERR_MPOOL_BUSY',
+      });
+      await assert.rejects(host.openDevice(second, { access: 'read' }), { code: 'ERR_MPOOL_BUSY' });
+      await device.close();
+      await (await host.openDevice(second, { access: 'write' })).close();
+    }
+  },
+);

@@ -96,3 +96,19 @@ test('a clone copies, and even a detached slab is not used again', () => {
   buffers.trim(0);
   assert.equal(buffers.stats().mappedBytes, 0);
 });
+
+test('memory that is out is never unmapped, however long it is', () => {
+  const buffers = new PageBuffers();
+  const out = buffers.allocate(4 * KIB);
+  const back = buffers.allocate(256 * KIB);
+  const both = buffers.stats().mappedBytes;
+  buffers.release(back);
+  buffers.trim(0);
+  assert.ok(buffers.stats().mappedBytes < both, 'what is free is unmapped');
+  assert.ok(buffers.stats().mappedBytes > 0, 'what is out is not');
+  out.fill(7);
+  assert.equal(out[4095], 7);
+  buffers.release(out);
+  buffers.trim(0);
+  assert.equal(buffers.stats().mappedBytes, 0);
+});

@@ -163,6 +163,7 @@ test('impossible values under right checksums are refused', () => {
     'mdc0 over a border': (view) => view.setUint32(272, 250, true),
     'mdc0 endless': (view) => view.setUint32(264, 0xffffffff, true),
     'mdc0 of one page': (view) => view.setUint32(264, 1, true),
+    'both devices of one UUID': (_, page) => page.copyWithin(192, 128, 144),
     'path length': (view) => view.setUint16(512, 1023, true),
     'path tail': (view) => view.setUint8(1500, 1),
   };
@@ -174,6 +175,11 @@ test('impossible values under right checksums are refused', () => {
   assert.equal(
     change((view) => view.setUint32(80, 0xffffffff, true)),
     'position',
+  );
+  assert.equal(
+    change((view) => view.setUint32(72, 65536, true)),
+    'position',
+    'an own offset that is not that of its copy',
   );
 });
 

@@ -501,3 +501,15 @@ test('thousands of maps of a hundred thousand objects', async () => {
   await pool.mblocks.delete(ids, { refuseMapped: true });
   await closeClean(setup);
 });
+
+test('a map that cannot be made holds nothing: its objects can be deleted and their space used', async () => {
+  const setup = await freshPool();
+  const { host, pool } = setup;
+  const ids = await some(pool, 3);
+  const { usedBytes } = await pool.usage('capacity');
+  host.addFault({ op: 'map', effect: { kind: 'error' } });
+  await refuses(() => pool.map(ids), 'ERR_MPOOL_IO');
+  await pool.mblocks.delete(ids);
+  assert.equal((await pool.usage('capacity')).usedBytes, usedBytes - 3 * MIB);
+  await closeClean(setup);
+});

@@ -42,6 +42,7 @@ test('rename: the name changes, nothing else, and both devices know it', async (
   await refuses(() => rename(host, 'none', 'x'), 'ERR_MPOOL_NOT_FOUND');
   await refuses(() => refuseTakenName(host.environment, NAME, HERE), 'ERR_MPOOL_EXISTS');
   const pool = await openHere(host);
+  const { generation } = await pool.info();
   await refuses(() => rename(host, NAME, 'new'), 'ERR_MPOOL_BUSY');
   await closeClean({ host, pool });
   await rename(host, NAME, 'new');
@@ -51,6 +52,7 @@ test('rename: the name changes, nothing else, and both devices know it', async (
   await refuses(() => openHere(host, NAME), 'ERR_MPOOL_NOT_FOUND');
   const renamed = await openHere(host, 'new');
   assert.equal(renamed.name, 'new');
+  assert.equal((await renamed.info()).generation, generation + 1, 'it rises with every update');
   await closeClean({ host, pool: renamed });
   assert.equal(host.liveBufferCount, 0);
 });

@@ -72,6 +72,35 @@ test('a damaged current header is corruption: the superseded log does not stand 
   assert.deepEqual(texts, ['new 0', 'new 1', 'newer'], 'the superseded header does not matter');
 });
 
+test('damage to what was compacted is damage, before anything was appended to it', async () => {
+  const rig = await openRig(logHost());
+  const pair = await newPair(rig, PAGES);
+  await compact(pair, ['new 0', 'new 1']);
+  await rig.device.close();
+  for (let offset = 0; offset < 512; offset += 13) {
+    const rotten = rig.host.clone();
+    rotten.disk(DISK).flipBit(HEADER_B + PAGE_BYTES + offset, offset % 8);
+    const opening = openRig(rotten).then((next) => reopenPair(next, PAGES));
+    await assert.rejects(opening, { code: 'ERR_MPOOL_CORRUPT' }, `byte ${offset}`);
+  }
+});
+
+test('frames whose flush failed are written once more before others are built upon them', async () => {
+  const rig = await openRig(logHost());
+  const pair = await newPair(rig, PAGES);
+  void pair.active.append(Buffer.from('in a cache'));
+  await pair.active.settle();
+  rig.host.addFault({ op: 'flush', effect: { kind: 'error' } });
+  await assert.rejects(pair.active.sync(), { code: 'ERR_MPOOL_FAILED' });
+  await rig.device.close();
+  const again = await openRig(rig.host);
+  const { pair: found, texts } = await reopenPair(again, PAGES);
+  assert.deepEqual(texts, ['in a cache'], 'the cache still has it');
+  await append(found, 'built upon it');
+  const after = await reopenPair(await openRig(rig.host.crash()), PAGES);
+  assert.deepEqual(after.texts, ['in a cache', 'built upon it']);
+});
+
 test('crashes at every operation of a compaction: old or new, then superseded before any append', async () => {
   const result = await sweepCrashes<{ acknowledged: string[] }>({
     seed: 5,

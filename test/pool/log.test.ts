@@ -176,6 +176,42 @@ test('a lost write in the middle is refused; a torn tail is silent, in whatever 
   }
 });
 
+test('a log that was closed in good order says so, and is not closed twice', async () => {
+  const { host } = await sixFrames(true);
+  const rig = await openRig(host);
+  const { log, records } = await reopenLog(rig, 16);
+  assert.equal(records.length, 6);
+  const before = host.operationCount;
+  await log.close();
+  assert.equal(host.operationCount, before, 'nothing is written');
+});
+
+test('what was written while a flush was under way is not called durable after it', async () => {
+  const host = logHost();
+  const rig = await openRig(host);
+  const log = await newLog(rig, 600);
+  host.addFault({ op: 'flush', effect: { kind: 'delay', delayMs: 100 } });
+  void log.append(Buffer.alloc(300_000, 'before the flush'));
+  const synced = log.sync();
+  await log.settle();
+  void log.append(Buffer.alloc(600_000, 'during the flush'));
+  await log.settle();
+  await synced;
+  const last = FIRST_PAGE * PAGE_BYTES + log.tailBytes;
+  void log.append(Buffer.from('after the flush'));
+  await log.settle();
+  const survivors = {
+    name: 'what was written last',
+    survives: ({ offsetBytes }: { offsetBytes: number }) => offsetBytes >= last,
+  };
+  const { records } = await reopenLog(await openRig(host.crash({ survivors })), 600);
+  assert.deepEqual(
+    records.map(({ length }) => length),
+    [300_000],
+    'the rest was never acknowledged: it is torn, not damaged',
+  );
+});
+
 test('what a power cut took never follows from what is appended again, however far behind', async () => {
   const host = logHost();
   const rig = await openRig(host);

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Mblock, MblockId, Pool } from '../../src/pool/api.ts';
+import type { SimHost } from '../../src/testing/index.ts';
 import {
   allocateOn,
   A,
@@ -468,6 +469,46 @@ test('damage is found page by page, and never given out', async () => {
   );
   assert.deepEqual(Buffer.from(await mblock.read(0, 3 * PAGE)), data.subarray(0, 3 * PAGE));
   assert.equal(pool.stats().checksumErrors, 3);
+  await closeClean(setup);
+});
+
+/** Where a page of that content is on the disk at A. */
+function placeOf(host: SimHost, page: Uint8Array): number {
+  const disk = host.disk(A);
+  for (let offset = 0; offset < disk.sizeBytes; offset += PAGE) {
+    if (Buffer.from(disk.bytes(offset, page.length)).equals(page)) return offset;
+  }
+  throw new Error('the page is nowhere');
+}
+
+test('pages that changed places within an mblock are damage, each whole as it is', async () => {
+  const setup = await freshPool();
+  const { host, pool } = setup;
+  const data = pattern(10 * PAGE);
+  const mblock = await committed(pool, data);
+  const disk = host.disk(A);
+  const start = placeOf(host, data.subarray(0, PAGE));
+  disk.poke(start + 5 * PAGE, data.subarray(6 * PAGE, 7 * PAGE));
+  disk.poke(start + 6 * PAGE, data.subarray(5 * PAGE, 6 * PAGE));
+  await refuses(() => mblock.read(5 * PAGE, PAGE), 'ERR_MPOOL_CHECKSUM', /page 5 of/);
+  await refuses(() => mblock.read(6 * PAGE, PAGE), 'ERR_MPOOL_CHECKSUM', /page 6 of/);
+  assert.deepEqual(Buffer.from(await mblock.read(0, 5 * PAGE)), data.subarray(0, 5 * PAGE));
+  await closeClean(setup);
+});
+
+test('nothing of what memory held before comes to media behind the end of an mblock', async () => {
+  const setup = await freshPool();
+  for (const lengthBytes of [100, 3 * PAGE + 1]) {
+    const data = pattern(lengthBytes, lengthBytes);
+    await committed(setup.pool, data);
+    const start = placeOf(setup.host, data.subarray(0, Math.min(PAGE, lengthBytes)));
+    const end = Math.ceil(lengthBytes / PAGE) * PAGE;
+    const behind = setup.host.disk(A).bytes(start + lengthBytes, end - lengthBytes);
+    assert.ok(
+      behind.every((byte) => byte === 0),
+      `${lengthBytes} bytes`,
+    );
+  }
   await closeClean(setup);
 });
 

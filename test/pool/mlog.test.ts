@@ -518,3 +518,21 @@ test('an async append before a crash may be lost, but only as part of a suffix',
     await pool.close({ force: true }).catch(() => {});
   }
 });
+
+test('records whose flush failed are written once more before others are built upon them', async () => {
+  const { host, pool } = await freshPool();
+  const log = await newLog(pool);
+  await log.append('in a cache');
+  assert.deepEqual(await texts(log.records()), ['in a cache']);
+  host.addFault({ op: 'flush', effect: { kind: 'error' } });
+  await refuses(() => log.sync(), 'ERR_MPOOL_FAILED');
+  await pool.close({ force: true }).catch(() => {});
+  const again = await openHere(host);
+  const found = await again.mlogs.open(log.id);
+  assert.deepEqual(await texts(found.records()), ['in a cache'], 'the cache still has it');
+  await found.append('built upon it', { sync: true });
+  const after = await openHere(host.crash());
+  const last = await after.mlogs.open(log.id);
+  assert.deepEqual(await texts(last.records()), ['in a cache', 'built upon it']);
+  await after.close({ force: true });
+});

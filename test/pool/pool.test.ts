@@ -334,6 +334,21 @@ test('staging is added to an active pool, once, and is there after reopening', a
   await closeClean(setup);
 });
 
+test('no object comes to a new class before the superblock that names it is durable', async () => {
+  const setup = await freshPool();
+  const { host, pool } = setup;
+  host.addDisk(B, { sizeBytes: 64 * MIB });
+  const copy1 = { offsetBytes: 16 * 4096, lengthBytes: 4096 };
+  const held = host.addFault({ op: 'write', disk: A, range: copy1, effect: { kind: 'hold' } });
+  const adding = pool.addMediaClass('staging', { path: B });
+  while (held.hits === 0) await turns(10);
+  await refuses(() => pool.mblocks.alloc({ mediaClass: 'staging' }), 'ERR_MPOOL_NOT_FOUND');
+  held.release();
+  await adding;
+  await (await pool.mblocks.alloc({ mediaClass: 'staging' })).abort();
+  await closeClean(setup);
+});
+
 test('grow takes in what devices grew by, once, also when asked twice at a time', async () => {
   let setup = await freshPool({ sizeBytes: 32 * MIB });
   const { host, pool } = setup;

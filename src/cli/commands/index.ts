@@ -14,13 +14,14 @@ import { mblockRead } from './mblock-read.ts';
 import { mcacheEvict, mcacheResidency, mcacheWarm } from './mcache.ts';
 import { mcacheReaper } from './mcache-reaper.ts';
 import { mdcAlloc, mdcAppend, mdcCompact, mdcDelete, mdcList, mdcRead } from './mdc.ts';
+import { repair, scrub } from './mend.ts';
 import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
 import { scan } from './scan.ts';
 import { top } from './top.ts';
 import { version } from './version.ts';
 
 export const COMMANDS: readonly Command[] = [
-  [create, destroy, scan, list, get, set, rename, add, grow, check, dump],
+  [create, destroy, scan, list, get, set, rename, add, grow, check, scrub, repair, dump],
   [activate, deactivate, status, clients, top],
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],

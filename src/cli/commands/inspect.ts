@@ -3,7 +3,8 @@ import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
 import { Progress } from '../progress.ts';
 import { formatSize } from '../sizes.ts';
-import type { CheckFinding, DumpedStructure, EngineReport } from '../store.ts';
+import type { DumpedStructure, EngineReport } from '../store.ts';
+import { writeCheckReport } from './check-report.ts';
 import { checkInterrupt, POOL } from './common.ts';
 
 export const check = command({
@@ -30,50 +31,11 @@ export const check = command({
         onProgress: (done, total) => progress.update(done, total),
       })
       .finally(() => progress.end());
-    if (call.options.has('json')) {
-      await context.out.write(jsonDocument('check', report));
-    } else {
-      for (const finding of report.findings) {
-        if (finding.severity === 'note' && call.verbosity === 0) continue;
-        await context.out.write(`${findingLine(finding)}\n`);
-      }
-      for (const [structure, count] of Object.entries(report.omitted)) {
-        await context.out.write(`${structure}: ${count} more findings are not listed\n`);
-      }
-      const counted = Object.entries(report.counts)
-        .map(([name, count]) => `${String(count)} ${words(name)}`)
-        .join(', ');
-      const state = report.clean ? 'clean' : `NOT clean: ${countFindings(report.severityCounts)}`;
-      const seconds = (report.durationMs / 1000).toFixed(2);
-      await context.out.write(`${target}: ${state}; ${counted}; ${seconds} s\n`);
-    }
+    if (call.options.has('json')) await context.out.write(jsonDocument('check', report));
+    else await writeCheckReport(call, context, target, report);
     return report.clean ? 0 : 1;
   },
 });
-
-function findingLine(finding: CheckFinding): string {
-  const { severity, structure, location, objectId, message } = finding;
-  const id = typeof objectId === 'bigint' ? `0x${objectId.toString(16)}` : objectId;
-  const object = id === undefined ? '' : ` ${id}`;
-  const place = `${location.device} ${location.offsetBytes}`;
-  return `${severity}: ${structure}${object} at ${place}: ${message}`;
-}
-
-/** '1 error, 2 warnings'. */
-function countFindings(counts: { error: number; warning: number }): string {
-  return (['error', 'warning'] as const)
-    .map((severity) => {
-      const count = counts[severity];
-      return count === 0 ? '' : `${count} ${severity}${count === 1 ? '' : 's'}`;
-    })
-    .filter((text) => text !== '')
-    .join(', ');
-}
-
-/** 'mblock pages' of 'mblockPages'. */
-function words(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-}
 
 export const dump = command({
   name: 'dump',

@@ -1,0 +1,16 @@
+import { DAEMON } from './daemon.ts';
+import { DEVICE } from './device.ts';
+import { FORMAT } from './format.ts';
+import { LOGS } from './logs.ts';
+import { MCACHE } from './mcache.ts';
+import type { Mutant } from './mutant.ts';
+import { OBJECTS } from './objects.ts';
+
+export const MUTANTS: readonly Mutant[] = [
+  ...FORMAT,
+  ...LOGS,
+  ...OBJECTS,
+  ...DEVICE,
+  ...MCACHE,
+  ...DAEMON,
+];
