@@ -160,10 +160,11 @@ export interface PoolRequests {
   /** Appends; requests for one mblock are carried out in the order they came in. */
   'mblock.write': [{ id: string } & InSlots, { writtenBytes: number }];
   /**
-   * All or none. The leases are of the client's own handles, in the order of the ids, as
+   * All or none. `lengths`: what the client wrote to each, refused when the daemon has another: a client need
+   * not wait for the answers to its writes. The leases are of the client's own handles, in the order of the ids, as
    * 'mblock.lease' gives.
    */
-  'mblock.commit': [{ ids: string[] }, { leases: Lease[] }];
+  'mblock.commit': [{ ids: string[]; lengths?: number[] }, { leases: Lease[] }];
   'mblock.abort': [{ ids: string[] }, None];
   /** `release`: first gives up one lease of each of these, before anything that may fail. */
   'mblock.delete': [{ ids: string[]; refuseMapped?: boolean; release?: string[] }, None];
