@@ -96,9 +96,10 @@ export interface InSlots {
   slots?: { slot: number; lengthBytes: number }[];
 }
 
-/** One of `lengths` that was not appended: the others were. */
+/** So many of `lengths`, from that one on, were not appended: those in no such range were. */
 export interface RefusedRecord {
   index: number;
+  count: number;
   error: WireError;
 }
 
@@ -161,8 +162,8 @@ export interface PoolRequests {
   'mblock.write': [{ id: string } & InSlots, { writtenBytes: number }];
   /**
    * All or none. `lengths`: what the client wrote to each, refused when the daemon has another: a client need
-   * not wait for the answers to its writes. The leases are of the client's own handles, in the order of the ids, as
-   * 'mblock.lease' gives.
+   * not wait for the answers to its writes. The leases are of the client's own handles, in the order of the
+   * ids, as 'mblock.lease' gives.
    */
   'mblock.commit': [{ ids: string[]; lengths?: number[] }, { leases: Lease[] }];
   'mblock.abort': [{ ids: string[] }, None];
