@@ -166,8 +166,9 @@ async function appendAll(
 }
 
 /**
- * Records that were not appended. When there is no room for one, or the log takes nothing any more, the rest need
- * not be tried: thousands of errors would cost the daemon's one thread more than all else that a client can ask.
+ * Records that were not appended. When there is no room for one, or the log takes nothing any more, the rest
+ * need not be tried: thousands of errors would cost the daemon's one thread more than all else that a client
+ * can ask.
  */
 class Refusals {
   readonly list: RefusedRecord[] = [];
