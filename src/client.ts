@@ -12,7 +12,7 @@ import { SystemMemory } from './device/system-memory.ts';
 import * as threadShare from './device/thread-share.ts';
 import type { Daemon } from './daemon/client/daemon.ts';
 import { findDaemon, programName } from './daemon/client/find-daemon.ts';
-import { rundirCandidates, rundirPath } from './daemon/rundir.ts';
+import { rundirPath, trustedRundirs } from './daemon/rundir.ts';
 import { mcacheOn } from './mcache/mcache.ts';
 
 export { errorTable, isMpoolError, MpoolError } from './base/errors.ts';
@@ -45,13 +45,13 @@ export interface ConnectOptions {
  */
 export async function connect(options: ConnectOptions = {}): Promise<Daemon> {
   const { rundir, client = programName(), signal } = options;
-  const places = rundir === undefined ? rundirCandidates() : [rundir];
+  const places = rundir === undefined ? await trustedRundirs() : [rundir];
   return findDaemon(places, { clock: systemClock, mcache, client }, signal);
 }
 
-/** Where connect() looks, in order. */
-export function rundirs(): readonly string[] {
-  return rundirCandidates();
+/** Where connect() looks, in order: not in a directory of $XDG_RUNTIME_DIR that is another user's. */
+export function rundirs(): Promise<readonly string[]> {
+  return trustedRundirs();
 }
 
 /**

@@ -2,8 +2,10 @@
 import { isMpoolError, MpoolError } from '../base/errors.ts';
 import type { Daemon } from '../client.ts';
 import type { FoundPool, MediaClass, PoolInfo } from '../pool/api.ts';
+import { manageable } from './daemons.ts';
 import type { Store } from './store.ts';
 import { isDirectory, realPath } from './system.ts';
+import { UsageError } from './usage-error.ts';
 
 /** A pool that is active, and the daemon that has it. */
 export interface ActivePool {
@@ -44,7 +46,25 @@ export async function findActive(
     const held = await direct.scan({ places: [path], blockDevices: false });
     if (held.length > 0) return undefined;
   }
-  return active.find(({ info }) => info.name === target || info.uuid === target.toLowerCase());
+  const named = active.filter(
+    ({ info }) => info.name === target || info.uuid === target.toLowerCase(),
+  );
+  if (named.length === 0) return undefined;
+  // Quick, and just what is at hand: one that lies here may be the one that is meant.
+  const here = (await direct.scan({ blockDevices: false })).filter(
+    (found) => found.name === target && !named.some(({ info }) => isOn(info, found)),
+  );
+  const paths = [...named.map(({ info }) => info), ...here].map(
+    (each) => pathsOf(each).capacityPath,
+  );
+  if (paths.length === 1) return named[0];
+  throw new UsageError(
+    `'${target}' is the name of several pools: say which by path: ${paths.join(', ')}`,
+  );
+}
+
+function isOn(info: PoolInfo, { devices }: FoundPool): boolean {
+  return devices.some(({ path }) => info.devices.some((device) => device.path === path));
 }
 
 /** @throws ERR_MPOOL_BUSY when clients have it open */
@@ -52,6 +72,12 @@ export function refuseOpen({ info, clientCount }: ActivePool): void {
   if (clientCount === 0) return;
   const clients = `${clientCount} client${clientCount === 1 ? '' : 's'}`;
   throw new MpoolError('ERR_MPOOL_BUSY', `mpool ${info.name}: ${clients} have it open`);
+}
+
+/** @throws ERR_MPOOL_PERMISSION for who may only look at the daemon */
+export async function refuseLooker({ daemon, info }: ActivePool): Promise<void> {
+  if ((await manageable([daemon])).length > 0) return;
+  throw new MpoolError('ERR_MPOOL_PERMISSION', `mpool ${info.name}: to manage the daemon`);
 }
 
 /** Where its devices are. */

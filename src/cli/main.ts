@@ -10,6 +10,8 @@ import { loadDryStore, loadStore } from './store.ts';
 import { Terminal } from './screen.ts';
 import { SystemDaemons } from './system-daemons.ts';
 
+/** So long the daemon's answer is waited for after Ctrl-C. */
+const LEAVE_MS = 1000;
 const controller = new AbortController();
 let interruptedBy: number | undefined;
 
@@ -22,6 +24,7 @@ for (const [name, status] of [
     if (interruptedBy === undefined) {
       interruptedBy = status;
       controller.abort();
+      void leaveDaemon(status);
       return;
     }
     // The second one is meant. The signal itself ends the process, because process.exit() would
@@ -29,6 +32,18 @@ for (const [name, status] of [
     process.removeAllListeners(name);
     process.kill(process.pid, name);
   });
+}
+
+/**
+ * What was asked of a daemon cannot be taken back, only left: it does it, or not, without us. What this
+ * process does itself has its own ways to end.
+ */
+async function leaveDaemon(exitStatus: number): Promise<void> {
+  if (!(await daemons.inUse())) return;
+  setTimeout(() => {
+    note('interrupted (ECANCELED)');
+    process.exit(exitStatus);
+  }, LEAVE_MS).unref();
 }
 
 // Standard error may be gone too; there is no one left to tell.

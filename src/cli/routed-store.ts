@@ -3,6 +3,7 @@ import { isMpoolError, MpoolError } from '../base/errors.ts';
 import type { Pool } from '../pool/api.ts';
 import { type ActivePool, activePools, findActive, nameTaken, pathsOf } from './active-pools.ts';
 import { type Daemons, manageable } from './daemons.ts';
+import { poolOfDaemon } from './managed-pool.ts';
 import type { Store } from './store.ts';
 
 /**
@@ -34,13 +35,22 @@ export function routedStore(direct: Store, daemons: Daemons, reaper: Store['reap
       });
     },
 
+    async manage(target, options) {
+      const pool = await find(target);
+      if (pool === undefined) return direct.manage(target, options);
+      const { daemon, info } = pool;
+      const [managed] = await manageable([daemon]);
+      if (managed !== undefined) return poolOfDaemon(managed, info.name);
+      return daemon.open(info.name, { signal: options?.signal });
+    },
+
     async create(options) {
       const [daemon] = await manageable(await daemons.running());
       if (daemon === undefined) return direct.create(options);
       await refuseTaken(options.name, direct);
-      const { signal, ...wanted } = options;
+      const { signal: _, ...wanted } = options;
       await daemon.create(wanted);
-      return daemon.open(options.name, { signal });
+      return poolOfDaemon(daemon, options.name);
     },
 
     async destroy(target, options) {

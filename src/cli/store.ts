@@ -1,10 +1,13 @@
 /** The one seam between the tool and the library: verbs know the store only as this. */
 import type { ActivePool } from './active-pools.ts';
+import type { ManagedPool } from './managed-pool.ts';
 import type { CreateOptions, FoundPool, OpenOptions, Pool, Reaper } from '../pool/api.ts';
 
 export interface Store {
-  create(options: CreateOptions): Promise<Pool>;
+  create(options: CreateOptions): Promise<ManagedPool>;
   open(target: string, options?: OpenOptions): Promise<Pool>;
+  /** For what is done to the pool itself. */
+  manage(target: string, options?: OpenOptions): Promise<ManagedPool>;
   scan(options?: { places?: readonly string[]; blockDevices?: boolean }): Promise<FoundPool[]>;
   destroy(
     target: string,
@@ -119,7 +122,7 @@ export interface EngineReport {
 /** Loads the library, and with it the addon. */
 export async function loadStore(): Promise<Store> {
   const library = await import('../index.ts');
-  return { ...library, active: async () => [] };
+  return { ...library, manage: library.open, active: async () => [] };
 }
 
 /**
@@ -128,5 +131,6 @@ export async function loadStore(): Promise<Store> {
  */
 export async function loadDryStore(options: { claim: boolean } = { claim: true }): Promise<Store> {
   const { dryRun } = await import('../index.ts');
-  return { ...(await loadStore()), ...dryRun(options) };
+  const library = dryRun(options);
+  return { ...(await loadStore()), ...library, manage: library.open };
 }

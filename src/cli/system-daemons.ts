@@ -36,6 +36,11 @@ export class SystemDaemons implements Daemons {
     return (this.#running ??= this.#find());
   }
 
+  async checkManaged(): Promise<void> {
+    const found = await manageable(await this.running());
+    if (found.length === 0) (await import('../client.ts')).ownRundir();
+  }
+
   async managed(): Promise<Daemon> {
     const [first] = await manageable(await this.running());
     if (first !== undefined) return first;
@@ -58,14 +63,25 @@ export class SystemDaemons implements Daemons {
     return (await import('../client.ts')).reaper;
   }
 
+  /** Whether some daemon was found, or is being looked for. */
+  async inUse(): Promise<boolean> {
+    const found = await this.#running?.catch(() => []);
+    return found !== undefined && found.length > 0;
+  }
+
   async close(): Promise<void> {
     const running = (await this.#running?.catch(() => [])) ?? [];
     await Promise.all(running.map((daemon) => daemon.close().catch(() => undefined)));
   }
 
+  /** Pools that are not active there can be used all the same: those that are, are claimed. */
+  #otherVersion(rundir: string, error: Error): undefined {
+    this.#note(`the daemon in ${rundir} is left aside, restart it: ${error.message}`);
+  }
+
   async #find(): Promise<Daemon[]> {
     const { rundirs } = await import('../client.ts');
-    const found = await Promise.all(rundirs().map((rundir) => this.#connect(rundir)));
+    const found = await Promise.all((await rundirs()).map((rundir) => this.#connect(rundir)));
     return found.filter((daemon) => daemon !== undefined);
   }
 
@@ -80,6 +96,9 @@ export class SystemDaemons implements Daemons {
           return await connect({ rundir, client: 'mpool', signal: this.#signal });
         } catch (error) {
           if (isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) return undefined;
+          // A path too long for a socket: no daemon can be there.
+          if (error instanceof RangeError) return undefined;
+          if (isMpoolError(error, 'ERR_MPOOL_PROTOCOL')) return this.#otherVersion(rundir, error);
           // One that is stopping still has its pools: what is to be done waits until it has not.
           if (!isMpoolError(error, 'ERR_MPOOL_CLOSED')) throw error;
           await sleep(CONNECT_MS, undefined, { signal: this.#signal });

@@ -54,7 +54,8 @@ export class ClientChannel extends Channel {
 
   /**
    * Connects and says hello.
-   * @throws what the daemon refuses with; ERR_MPOOL_NOT_FOUND when nobody listens there;
+   * @throws what the daemon refuses with; ERR_MPOOL_PROTOCOL when it admits, but speaks another version
+   *   of the protocol or says none; ERR_MPOOL_NOT_FOUND when nobody listens there;
    *   ERR_MPOOL_ACCESS when the socket's mode forbids it; ERR_MPOOL_CONNECTION_LOST when the connection
    *   ends before the answer, or none comes in time; ERR_MPOOL_ABORTED by the signal
    */
@@ -80,6 +81,10 @@ export class ClientChannel extends Channel {
     );
     try {
       const { body } = await channel.request('hello', hello);
+      if (body.protocol !== hello.protocol) {
+        const theirs = typeof body.protocol === 'number' ? body.protocol : 'none';
+        throw protocolError(`the daemon speaks protocol ${theirs}, this client ${hello.protocol}`);
+      }
       channel.#welcome = body;
       return channel;
     } catch (error) {

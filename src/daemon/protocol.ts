@@ -96,9 +96,10 @@ export interface InSlots {
   slots?: { slot: number; lengthBytes: number }[];
 }
 
-/** One of `lengths` that was not appended: the others were. */
+/** So many of `lengths`, from that one on, were not appended: those in no such range were. */
 export interface RefusedRecord {
   index: number;
+  count: number;
   error: WireError;
 }
 
@@ -160,10 +161,11 @@ export interface PoolRequests {
   /** Appends; requests for one mblock are carried out in the order they came in. */
   'mblock.write': [{ id: string } & InSlots, { writtenBytes: number }];
   /**
-   * All or none. The leases are of the client's own handles, in the order of the ids, as
-   * 'mblock.lease' gives.
+   * All or none. `lengths`: what the client wrote to each, refused when the daemon has another: a client need
+   * not wait for the answers to its writes. The leases are of the client's own handles, in the order of the
+   * ids, as 'mblock.lease' gives.
    */
-  'mblock.commit': [{ ids: string[] }, { leases: Lease[] }];
+  'mblock.commit': [{ ids: string[]; lengths?: number[] }, { leases: Lease[] }];
   'mblock.abort': [{ ids: string[] }, None];
   /** `release`: first gives up one lease of each of these, before anything that may fail. */
   'mblock.delete': [{ ids: string[]; refuseMapped?: boolean; release?: string[] }, None];

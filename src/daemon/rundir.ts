@@ -62,6 +62,27 @@ export function rundirCandidates(
   return isSaid || uid === 0 ? [own] : [own, SYSTEM_RUNDIR];
 }
 
+/**
+ * Those of them that can be trusted: one that is not said but found must be root's, or this user's own, or
+ * anyone could serve pools of names that he expects elsewhere.
+ */
+export async function trustedRundirs(
+  env: Environment = process.env,
+  uid = process.geteuid!(),
+): Promise<string[]> {
+  const candidates = rundirCandidates(env, uid);
+  if ((env['MPOOL_RUNDIR'] ?? '') !== '') return candidates;
+  const owners = await Promise.all(
+    candidates.map((path) =>
+      lstat(path).then(
+        ({ uid: owner }) => owner,
+        () => uid,
+      ),
+    ),
+  );
+  return candidates.filter((_, i) => owners[i] === 0 || owners[i] === uid);
+}
+
 export function controlSocketPath(rundir: string): string {
   return checkedPath(join(rundir, CONTROL_SOCKET));
 }

@@ -40,6 +40,10 @@ export class MblockWriter {
     this.#sums = new Uint32Array(SUMS_AT_FIRST);
   }
 
+  /** Of writes that were called and not refused, done or not. */
+  get acceptedBytes(): number {
+    return this.#reservedBytes;
+  }
   get writtenBytes(): number {
     return this.#writtenBytes;
   }

@@ -91,6 +91,10 @@ export class StoreMblock implements Mblock, Held {
     if (this.#writer !== null) return this.#writer.writtenBytes;
     return this.#exists ? this.#store.table.lengthBytes(this.#index) : 0;
   }
+  /** Of writes that were called and not refused, done or not. */
+  get acceptedBytes(): number {
+    return this.#writer === null ? this.writtenBytes : this.#writer.acceptedBytes;
+  }
   get what(): string {
     return `mblock ${printObjectId(this.id)} is not committed`;
   }

@@ -16,7 +16,7 @@ export class StoreMblocks implements Mblocks {
 
   async alloc(
     options: { mediaClass?: MediaClass | undefined; spare?: boolean | undefined } = {},
-  ): Promise<Mblock> {
+  ): Promise<StoreMblock> {
     const store = this.#store;
     checkOptions(options);
     const mediaClass = checkMediaClass(options.mediaClass);

@@ -46,8 +46,10 @@ export async function runTool(
     },
     places: world.places ?? ['/nowhere'],
     signal: world.signal ?? new AbortController().signal,
-    store: async (options) =>
-      ({ active: async () => [], ...(options?.dryRun ? world.dryStore : store) }) as Store,
+    store: async (options) => {
+      const chosen = options?.dryRun ? world.dryStore : store;
+      return { active: async () => [], manage: chosen?.open, ...chosen } as Store;
+    },
     daemons: daemonsOf(world.daemons ?? []),
     progress: undefined,
   });
@@ -59,6 +61,7 @@ function daemonsOf(daemons: readonly Partial<Daemon>[] | Daemons): Daemons {
   return {
     running: async () => daemons as Daemon[],
     managed: async () => daemons[0] as Daemon,
+    checkManaged: async () => undefined,
     close: async () => undefined,
   };
 }

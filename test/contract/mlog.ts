@@ -48,6 +48,26 @@ export function mlogContract(contract: Contract): void {
     await log.close();
   });
 
+  it('thousands of appends at once to a log that takes some of them: each is told, none is doubled', async (t) => {
+    const { pool } = await fresh(t);
+    const log = await newLog(pool, 4096);
+    const appends = Array.from({ length: 9000 }, (_, i) => {
+      // A smaller one may fit behind one that does not.
+      const record = i % 1000 === 999 ? 'x' : `${i}`.padStart(6);
+      return log.append(record, { sync: i % 100 === 0 }).then(
+        () => record,
+        (error: unknown) => {
+          assert.equal(codeOf(error), 'ERR_MPOOL_LOG_FULL');
+          return undefined;
+        },
+      );
+    });
+    const ordered = (await Promise.all(appends)).filter((record) => record !== undefined);
+    assert.ok(ordered.length > 100 && ordered.length < 1000, String(ordered.length));
+    assert.deepEqual(await texts(log.records()), ordered);
+    await log.close();
+  });
+
   it('LOG_FULL leaves all as it was; smaller records may still fit', async (t) => {
     const setup = await fresh(t);
     const prng = new SeededPrng(11);

@@ -9,6 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { invalidArgument, isMpoolError, MpoolError } from '../../src/base/errors.ts';
 import { below, SeededPrng } from '../../src/base/prng.ts';
 import { ClientChannel } from '../../src/daemon/client-channel.ts';
+import { PROTOCOL_VERSION } from '../../src/daemon/protocol.ts';
 import type { Notices } from '../../src/daemon/protocol.ts';
 import { ServerChannel } from '../../src/daemon/server-channel.ts';
 import { encodeFrame } from '../../src/daemon/wire.ts';
@@ -280,6 +281,40 @@ test('hellos: late, of another version, too long, none', async (t) => {
   assert.match(asking.frames[0]!.body['message'] as string, /the first frame is no hello/);
   await until(() => refused.length === 5);
   for (const error of refused) assert.ok(isMpoolError(error, LOST.code as never));
+});
+
+test('a client and a daemon of different versions, older or newer, part at the hello', async (t) => {
+  const path = socketPath(t);
+  let admits = false;
+  let welcome: object = WELCOME;
+  await serve(t, path, (socket) => {
+    if (admits) socket.once('data', () => socket.write(encodeFrame(1, 0, welcome)));
+    else
+      ServerChannel.accept(socket).then(
+        () => assert.fail('admitted'),
+        () => {},
+      );
+  });
+  for (const protocol of [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1, 2 ** 32]) {
+    await assert.rejects(ClientChannel.connect(path, { ...HELLO, protocol }), {
+      code: 'ERR_MPOOL_PROTOCOL',
+      message: new RegExp(`client speaks protocol ${protocol}, this daemon ${PROTOCOL_VERSION}`),
+    });
+  }
+  // A daemon that takes every client: the client itself has to see that it is of another version.
+  admits = true;
+  for (const protocol of [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1, 'x', undefined]) {
+    welcome = { ...WELCOME, protocol };
+    const theirs = typeof protocol === 'number' ? protocol : 'none';
+    await assert.rejects(ClientChannel.connect(path, HELLO), {
+      code: 'ERR_MPOOL_PROTOCOL',
+      message: new RegExp(`daemon speaks protocol ${theirs}, this client ${PROTOCOL_VERSION}`),
+    });
+  }
+  welcome = WELCOME;
+  const client = await ClientChannel.connect(path, HELLO);
+  assert.equal(client.welcome.protocol, PROTOCOL_VERSION);
+  client.destroy();
 });
 
 test('connecting: refused with the error of the daemon, to nobody, without an answer, given up', async (t) => {

@@ -408,7 +408,9 @@ test(
     assert.deepEqual((await answer(USER, 'reaper'))['clients'], [], 'which are root’s');
     assert.ok((await (await rig.control()).ask('reaper', {})).clients.length === 1);
     const device = join(rig.folder, 'files/p1');
-    assert.deepEqual((await answer(OTHER, 'clients', { target: device }))['clients'], []);
+    assert.deepEqual((await answer(USER, 'clients', { target: device }))['clients'], []);
+    const guess = await ask(OTHER, 'clients', { target: device });
+    assert.equal(guess.code, 'ERR_MPOOL_NOT_FOUND', 'where a pool is, is not to be guessed');
     const detour = { target: `${rig.folder}/files/../files/p1` };
     assert.equal((await ask(USER, 'clients', detour)).code, 'ERR_MPOOL_NOT_FOUND', 'not looked up');
     assert.equal((await (await rig.control()).ask('clients', detour)).clients.length, 1);

@@ -100,6 +100,31 @@ test('mblocks: alloc, writes inline and from slots, commit of several, lease, li
   assert.equal(rig.service.store.table.count, 2, 'but for the root MDC');
 });
 
+test('a commit says how much there must be, and is refused when one of its writes was', async (t) => {
+  const rig = await startRig(t);
+  const client = await rig.client();
+  const { mblocks } = await client.ask('mblock.alloc', { count: 2 });
+  const [whole, short] = mblocks.map(({ id }) => id) as [string, string];
+  const refused = (ids: string[], lengths: number[]): Promise<void> =>
+    refuses(
+      client.ask('mblock.commit', { ids, lengths }),
+      'ERR_MPOOL_FAILED',
+      /has 4096 bytes, not/,
+    );
+  // Without waiting for one answer.
+  const asked = [
+    client.ask('mblock.write', { id: whole }, pattern(PAGE, 1)),
+    client.ask('mblock.write', { id: short }, pattern(PAGE, 2)),
+    refuses(client.ask('mblock.write', { id: short }, pattern(MIB, 3)), 'ERR_MPOOL_INVALID_ARG'),
+    refused([whole, short], [PAGE, PAGE + MIB]),
+    refused([short], [0]),
+    client.ask('mblock.commit', { ids: [whole], lengths: [PAGE] }),
+  ];
+  await Promise.all(asked);
+  assert.equal(rig.service.store.held.size, 1, 'the short one is not committed');
+  await client.ask('mblock.abort', { ids: [short] });
+});
+
 test('a write from slots checksums what it copied, whatever the client does to the slot meanwhile', async (t) => {
   const rig = await startRig(t);
   const client = await rig.client();

@@ -1,21 +1,26 @@
 // Puts results of the benchmarks into docs/: node tools/plot/publish.mjs
-// reads docs/performance.json (Node.js 24) and docs/performance-node20.json, draws docs/performance.svg and
-// writes the table into docs/performance.md. Nothing to install.
+// reads docs/performance.json (Node.js 24) and docs/performance-node20.json, the same two of the daemon, draws
+// docs/performance.svg and writes the tables into docs/performance.md. Nothing to install.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { drawChart } from './chart.mjs';
 
 const docs = new URL('../../docs/', import.meta.url);
 const read = (name) => readFileSync(new URL(name, docs), 'utf8');
-const result = JSON.parse(read('performance.json'));
-const older = JSON.parse(read('performance-node20.json'));
-writeFileSync(new URL('performance.svg', docs), drawChart(result));
-const page = read('performance.md');
-const [before, , after] = page.split(/<!-- results -->\n|<!-- end of results -->\n/);
-if (after === undefined) throw new Error('docs/performance.md has no place for the results');
-const filled = `${before}<!-- results -->\n${table()}<!-- end of results -->\n${after}`;
-writeFileSync(new URL('performance.md', docs), filled);
+let page = read('performance.md');
+for (const [place, file] of [
+  ['results', 'performance'],
+  ['daemon', 'daemon-performance'],
+]) {
+  const result = JSON.parse(read(`${file}.json`));
+  const older = JSON.parse(read(`${file}-node20.json`));
+  if (place === 'results') writeFileSync(new URL('performance.svg', docs), drawChart(result));
+  const [before, , after] = page.split(new RegExp(`<!-- (?:end of )?${place} -->\n`));
+  if (after === undefined) throw new Error(`docs/performance.md has no place for: ${place}`);
+  page = `${before}<!-- ${place} -->\n${table(result, older)}<!-- end of ${place} -->\n${after}`;
+}
+writeFileSync(new URL('performance.md', docs), page);
 
-function table() {
+function table(result, older) {
   const olderRows = new Map(older.rows.map((row) => [row.id, row]));
   const lines = result.rows.map((row) => {
     const { work, unit, ours, peer, ratio, target, verdict } = row;

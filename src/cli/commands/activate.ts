@@ -1,6 +1,6 @@
 /** Verbs that give pools to the daemon, and take them back. */
 import { MpoolError } from '../../base/errors.ts';
-import { pathsOf, refuseOpen } from '../active-pools.ts';
+import { pathsOf, refuseLooker, refuseOpen } from '../active-pools.ts';
 import type { Daemon } from '../../client.ts';
 import { command, type Context } from '../command.ts';
 import { realPath } from '../system.ts';
@@ -71,8 +71,10 @@ export const deactivate = command({
     if (active === undefined) {
       throw new MpoolError('ERR_MPOOL_NOT_FOUND', `mpool ${name} is not active`);
     }
-    if (call.options.has('dry-run')) refuseOpen(active);
-    else await active.daemon.deactivate(name);
+    if (call.options.has('dry-run')) {
+      await refuseLooker(active);
+      refuseOpen(active);
+    } else await active.daemon.deactivate(name);
     const deed = { done: `mpool ${name} now inactive`, would: `deactivate mpool ${name}` };
     await tell(call, context, 'deactivate', { pool: name, uuid }, deed);
   },
@@ -99,11 +101,19 @@ export async function activateIn(
   });
 }
 
-async function tryOut(pool: KnownPool, wanted: Activation, context: Context): Promise<void> {
+/** What activateIn() would be refused for. */
+export async function tryOut(pool: KnownPool, wanted: Activation, context: Context): Promise<void> {
+  await context.daemons.checkManaged();
   const store = await context.store();
   const { capacityPath, stagingPath } = pathsOf(pool.found);
   const { force = false, grow = false, parameters = {} } = wanted;
-  const opened = await store.open(capacityPath, { stagingPath, force, signal: context.signal });
+  const readOnly = force && !pool.found.complete;
+  const opened = await store.open(capacityPath, {
+    stagingPath,
+    force,
+    readOnly,
+    signal: context.signal,
+  });
   await usePool(opened, async () => {
     if (Object.keys(parameters).length > 0) await opened.setParameters(parameters);
     if (grow) await opened.grow();

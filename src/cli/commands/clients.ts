@@ -3,7 +3,7 @@ import type { ClientInfo, DaemonStatus } from '../../client.ts';
 import { accountName } from '../accounts.ts';
 import { activePools, findActive } from '../active-pools.ts';
 import { command } from '../command.ts';
-import { needRunning } from '../daemons.ts';
+import { askEach, needRunning } from '../daemons.ts';
 import { jsonDocument } from '../json.ts';
 import { column, reportColumns, sizeColumn } from '../report-columns.ts';
 import { sortRows, writeTable } from '../report.ts';
@@ -41,7 +41,7 @@ export const status = command({
   examples: ['mpool status', 'mpool status --json'],
   async run(call, context) {
     const running = await needRunning(context.daemons);
-    const all = await Promise.all(running.map((daemon) => daemon.status()));
+    const all = await askEach(running, (daemon) => daemon.status(), context);
     const rows = sortRows(call, STATUS_COLUMNS, all);
     const pools = await activePools(running);
     const faulted = pools.filter(({ info }) => info.health !== 'optimal');
@@ -116,7 +116,7 @@ export const clients = command({
     const found: ClientInfo[] = [];
     const missing: string[] = [];
     if (call.words.length === 0) {
-      const all = await Promise.all(running.map((daemon) => daemon.clients()));
+      const all = await askEach(running, (daemon) => daemon.clients(), context);
       found.push(...all.flat());
     }
     for (const word of call.words) {

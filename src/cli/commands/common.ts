@@ -4,6 +4,7 @@ import type { FoundPool, OpenOptions, Pool, PoolInfo } from '../../pool/api.ts';
 import type { ActivePool } from '../active-pools.ts';
 import type { Context, Positional } from '../command.ts';
 import { describeFailure } from '../failure.ts';
+import type { ManagedPool } from '../managed-pool.ts';
 import { isDirectory, pathExists, realPath } from '../system.ts';
 import { printMdcId } from './ids.ts';
 
@@ -42,8 +43,22 @@ export async function withPool<T>(
   return usePool(pool, body);
 }
 
+/** The same for what is done to the pool itself. */
+export async function withManaged<T>(
+  context: Context,
+  target: string,
+  body: (pool: ManagedPool) => Promise<T>,
+): Promise<T> {
+  const store = await context.store();
+  const options = { searchPlaces: context.places, signal: context.signal };
+  return usePool(await store.manage(target, options), body);
+}
+
 /** The same for a pool that is open. */
-export async function usePool<T>(pool: Pool, body: (pool: Pool) => Promise<T>): Promise<T> {
+export async function usePool<P extends Pick<Pool, 'close'>, T>(
+  pool: P,
+  body: (pool: P) => Promise<T>,
+): Promise<T> {
   let result: T;
   try {
     result = await body(pool);

@@ -3,7 +3,7 @@ import type { MediaClassOptions } from '../../pool/api.ts';
 import { command } from '../command.ts';
 import { formatSize } from '../sizes.ts';
 import { UsageError } from '../usage-error.ts';
-import { POOL, poolJson, withPool } from './common.ts';
+import { POOL, poolJson, withManaged } from './common.ts';
 import { tell } from './deed.ts';
 import { describeDevice, mediaClassOptions } from './media.ts';
 import {
@@ -53,7 +53,7 @@ export const set = command({
     if (Object.keys(changes).length === 0) {
       throw new UsageError('insufficient arguments, nothing to set, use -h for help');
     }
-    const [name, before, parameters] = await withPool(context, target, {}, async (pool) => {
+    const [name, before, parameters] = await withManaged(context, target, async (pool) => {
       const old = await pool.parameters();
       await pool.setParameters(changes);
       return [pool.name, old, await pool.parameters()] as const;
@@ -106,7 +106,7 @@ export const add = command({
       { sizeBytes: stgsize, mblockSizeBytes: stgsz },
       call.options.has('discard'),
     );
-    const info = await withPool(context, target, {}, async (pool) => {
+    const info = await withManaged(context, target, async (pool) => {
       await pool.addMediaClass('staging', { ...media, force: call.options.has('force') });
       return pool.info();
     });
@@ -132,7 +132,7 @@ export const grow = command({
   examples: ['truncate -s +4g /var/lib/mp1.pool && mpool grow mp1'],
   async run(call, context) {
     const [target = ''] = call.words;
-    const [name, gainedBytes] = await withPool(context, target, {}, async (pool) => {
+    const [name, gainedBytes] = await withManaged(context, target, async (pool) => {
       return [pool.name, await pool.grow()] as const;
     });
     const size = formatSize(gainedBytes);

@@ -2,7 +2,7 @@
 import { MpoolError } from '../../base/errors.ts';
 import type { ReaperChanges, ReaperReport } from '../../client.ts';
 import { command, type Call, type Context } from '../command.ts';
-import { manageable, needRunning } from '../daemons.ts';
+import { askEach, manageable, needRunning } from '../daemons.ts';
 import { jsonDocument } from '../json.ts';
 import { column, reportColumns } from '../report-columns.ts';
 import { sortRows, writeTable } from '../report.ts';
@@ -80,8 +80,10 @@ export const mcacheReaper = command({
     const all = await needRunning(context.daemons);
     const running = changing ? (await manageable(all)).slice(0, 1) : all;
     if (running.length === 0) throw new MpoolError('ERR_MPOOL_ACCESS', 'the daemon');
-    const told = await Promise.all(
-      running.map((daemon) => (changing ? daemon.reaper(changes) : daemon.reaper())),
+    const told = await askEach(
+      running,
+      (daemon) => (changing ? daemon.reaper(changes) : daemon.reaper()),
+      context,
     );
     const rows = sortRows(
       call,

@@ -1,8 +1,8 @@
 /** What scan -a and scan -d do with the pools that were found. */
-import { pathsOf } from '../active-pools.ts';
+import { pathsOf, refuseLooker, refuseOpen } from '../active-pools.ts';
 import type { Call, Context } from '../command.ts';
 import { describeFailure } from '../failure.ts';
-import { activateIn } from './activate.ts';
+import { activateIn, tryOut } from './activate.ts';
 import { checkInterrupt, type KnownPool } from './common.ts';
 
 type Asked = Pick<Call, 'options' | 'verbosity'>;
@@ -20,8 +20,14 @@ export async function activateAll(
   context: Context,
 ): Promise<Deeds> {
   const idle = pools.filter(({ active }) => active === undefined);
-  const would = idle.map(({ found }) => `activate mpool ${found.name}`);
-  if (call.options.has('dry-run')) return { failed: 0, would };
+  if (call.options.has('dry-run')) {
+    const would: string[] = [];
+    const failed = await each(idle, 'activate', context, async (pool) => {
+      await tryOut(pool, {}, context);
+      would.push(`activate mpool ${pool.found.name}`);
+    });
+    return { failed, would };
+  }
   // Where there is nothing to do no daemon need be there.
   const daemon = idle.length === 0 ? undefined : await context.daemons.managed();
   const failed = await each(idle, 'activate', context, async (pool) => {
@@ -30,7 +36,7 @@ export async function activateAll(
     await activateIn(daemon!, pool);
   });
   say(call, context, `${pools.length - failed} mpools now active`);
-  return { failed, would };
+  return { failed, would: [] };
 }
 
 export async function deactivateAll(
@@ -39,14 +45,21 @@ export async function deactivateAll(
   context: Context,
 ): Promise<Deeds> {
   const busy = pools.filter(({ active }) => active !== undefined);
-  const would = busy.map(({ found }) => `deactivate mpool ${found.name}`);
-  if (call.options.has('dry-run')) return { failed: 0, would };
+  if (call.options.has('dry-run')) {
+    const would: string[] = [];
+    const failed = await each(busy, 'deactivate', context, async ({ found, active }) => {
+      await refuseLooker(active!);
+      refuseOpen(active!);
+      would.push(`deactivate mpool ${found.name}`);
+    });
+    return { failed, would };
+  }
   const failed = await each(busy, 'deactivate', context, async ({ found, active }) => {
     say(call, context, `deactivating mpool ${found.name} ${found.uuid}`);
     await active!.daemon.deactivate(found.name);
   });
   say(call, context, `${failed} mpools still active`);
-  return { failed, would };
+  return { failed, would: [] };
 }
 
 /** @returns how many failed */

@@ -55,8 +55,11 @@ export class AppendBatch {
    * @param durable settles when the others are; only those that asked wait for it
    */
   ordered(refused: readonly RefusedRecord[], durable: Promise<unknown> | undefined): void {
-    for (const { index, error } of refused)
-      this.#waiters[index]?.reject(errorFromWire({ ...error }));
+    for (const { index, count, error } of refused) {
+      for (const { reject } of this.#waiters.slice(index, index + count)) {
+        reject(errorFromWire({ ...error }));
+      }
+    }
     for (const { sync, resolve, reject } of this.#waiters) {
       // Of one that is rejected already this does nothing.
       if (sync && durable !== undefined) durable.then(resolve, reject);

@@ -43,7 +43,6 @@ export class ClientMblock implements Mblock, Held {
   #state: 'open' | 'committing' | 'committed' | 'aborted' | 'lost' | 'unknown' = 'committed';
   #aborting: Promise<void> | null = null;
   #commitWaiters: (() => void)[] = [];
-  #missingBytes = 0;
 
   private constructor(session: Session, id: MblockId, facts: MblockFacts) {
     this.#session = session;
@@ -274,15 +273,7 @@ export class ClientMblock implements Mblock, Held {
     this.#object.place(attachment, index);
     // Deleted already, it has what was written.
     this.#facts.writtenBytes = this.#object.lengthBytes ?? reservedBytes;
-    this.#missingBytes = reservedBytes - this.#facts.writtenBytes;
     this.#endCommit('committed');
-  }
-
-  /** @throws ERR_MPOOL_FAILED when the daemon has not all of it: nobody waited for answers to small writes */
-  assertWhole(): void {
-    if (this.#missingBytes === 0) return;
-    const detail = `${this.#name} was committed without ${this.#missingBytes} bytes of it`;
-    throw new MpoolError('ERR_MPOOL_FAILED', detail);
   }
 
   /** The commit was refused: the mblock is as before it. Or nobody knows how it ended. */

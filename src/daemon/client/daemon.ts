@@ -131,6 +131,12 @@ export class Daemon implements AsyncDisposable {
     return this.#ask('status', {});
   }
 
+  /** @throws RangeError for a name that cannot be that of an active pool here */
+  checkName(name: string): void {
+    checkPoolName(name);
+    poolSocketPath(this.rundir, name);
+  }
+
   /** Active pools that the caller may open. */
   async pools(): Promise<(PoolInfo & { clientCount: number })[]> {
     const { pools } = await this.#ask('pools', {});

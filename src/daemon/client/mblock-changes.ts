@@ -35,13 +35,13 @@ export async function commitMblocks(
     // They were all allocated on the connection there is: else assertCommittable() had thrown.
     const { attachment } = open[0]!.writer!;
     const ids = open.map(({ id }) => id);
-    const indices = await session.during(session.commits.add({ attachment, ids }));
+    const lengths = open.map(({ writer }) => writer!.reservedBytes);
+    const indices = await session.during(session.commits.add({ attachment, ids, lengths }));
     open.forEach((mblock, i) => mblock.becomeCommitted(attachment, indices[i]!));
   } catch (error) {
     for (const mblock of begun) mblock.takeBackCommit(error);
     throw error;
   }
-  for (const mblock of open) mblock.assertWhole();
 }
 
 /** @throws ERR_MPOOL_FAILED when a write could not be sent: the rest must not be committed */
@@ -72,6 +72,8 @@ export async function deleteMblocks(
 export interface Commit {
   attachment: Attachment;
   ids: readonly MblockId[];
+  /** What was written to each. */
+  lengths: readonly number[];
 }
 
 /** Commits of one turn are one: all of them or none, which is more than each asks for. */
@@ -80,7 +82,8 @@ export function commitsTogether(session: Session): Together<Commit, number[]> {
     ask: async (commits) => {
       const { attachment } = commits[0]!;
       const ids = commits.flatMap((commit) => commit.ids);
-      const asked = { ids: ids.map(idToWire) };
+      const lengths = commits.flatMap((commit) => commit.lengths);
+      const asked = { ids: ids.map(idToWire), lengths };
       const { body } = await session.requestOn(attachment, 'mblock.commit', asked);
       const indices = attachment.leases.adopt(ids, body.leases);
       let at = 0;

@@ -1,3 +1,4 @@
+import { MpoolError } from '../../base/errors.ts';
 import type { PoolParameters } from '../../pool/api.ts';
 import type { ControlSession } from './control-session.ts';
 import { type ControlHandler, DONE, onControl } from './handler.ts';
@@ -150,6 +151,10 @@ export const controlRequests: readonly ControlHandler[] = [
 ];
 
 /** For who may only look the daemon looks up no paths: where they lead is his choice, and may hang. */
-function findFor({ daemon, isManaging }: ControlSession, named: string): Promise<PoolService> {
-  return daemon.pools.find(named, { lookUpPaths: isManaging });
+async function findFor(session: ControlSession, named: string): Promise<PoolService> {
+  const { daemon, isManaging } = session;
+  const service = await daemon.pools.find(named, { lookUpPaths: isManaging });
+  // Names are there for all to see, as sockets; where a pool is, is not to be guessed.
+  if (!named.includes('/') || session.maySeePool(service.parameters)) return service;
+  throw new MpoolError('ERR_MPOOL_NOT_FOUND', `active pool '${named}'`);
 }

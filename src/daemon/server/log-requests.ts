@@ -1,4 +1,4 @@
-import { invalidArgument } from '../../base/errors.ts';
+import { invalidArgument, isMpoolError } from '../../base/errors.ts';
 import { printObjectId } from '../../format/object-id.ts';
 import type { LogState, RefusedRecord } from '../protocol.ts';
 import { errorToWire } from '../wire-values.ts';
@@ -139,10 +139,55 @@ async function appendAll(
     await log.append(records[0]!, { sync });
     return [];
   }
-  const appends = records.map((each) => log.append(each, { sync: false }));
-  const syncing = sync && records.length > 0 ? log.sync() : undefined;
-  const [settled] = await Promise.all([Promise.allSettled(appends), syncing]);
-  return settled.flatMap((each, index) =>
-    each.status === 'rejected' ? [{ index, error: errorToWire(each.reason) }] : [],
+  const refusals = new Refusals();
+  const appended: { index: number; done: Promise<void> }[] = [];
+  for (const [index, bytes] of records.entries()) {
+    if (refusals.refuses(index, bytes.length)) continue;
+    const { recordCount } = log.state;
+    const done = log.append(bytes, { sync: false });
+    if (log.state.recordCount > recordCount) {
+      // Looked at when all are ordered.
+      done.catch(() => {});
+      appended.push({ index, done });
+      continue;
+    }
+    // Refused, or held up by the end of a compaction.
+    await done.then(
+      () => appended.push({ index, done }),
+      (error: unknown) => refusals.add(index, bytes.length, error),
+    );
+  }
+  const syncing = sync && appended.length > 0 ? log.sync() : undefined;
+  const settled = appended.map(({ index, done }) =>
+    done.catch((error: unknown) => refusals.add(index, Infinity, error)),
   );
+  await Promise.all([...settled, syncing]);
+  return refusals.list;
+}
+
+/**
+ * Records that were not appended. When there is no room for one, or the log takes nothing any more, the rest
+ * need not be tried: thousands of errors would cost the daemon's one thread more than all else that a client
+ * can ask.
+ */
+class Refusals {
+  readonly list: RefusedRecord[] = [];
+  /** Records of so many bytes, or more, are refused like the last one. */
+  #fromBytes = Infinity;
+
+  add(index: number, lengthBytes: number, reason: unknown): void {
+    const isForLength =
+      isMpoolError(reason, 'ERR_MPOOL_LOG_FULL') || isMpoolError(reason, 'ERR_MPOOL_TOO_LARGE');
+    this.#fromBytes = isForLength ? lengthBytes : 0;
+    this.list.push({ index, count: 1, error: errorToWire(reason) });
+  }
+
+  /** True when the record is refused without being tried. */
+  refuses(index: number, lengthBytes: number): boolean {
+    if (lengthBytes < this.#fromBytes) return false;
+    const last = this.list.at(-1)!;
+    if (last.index + last.count === index) last.count += 1;
+    else this.list.push({ index, count: 1, error: last.error });
+    return true;
+  }
 }

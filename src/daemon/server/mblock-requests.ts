@@ -15,6 +15,7 @@ const ALLOC_MAX = 4096;
 
 const ids = list(mblockId, IDS_MAX);
 const leasable = list(mblockId, LEASES_PER_REQUEST);
+const lengths = list(integer(0, Number.MAX_SAFE_INTEGER), LEASES_PER_REQUEST);
 
 export const mblockRequests: readonly PoolHandler[] = [
   onPool(
@@ -44,10 +45,16 @@ export const mblockRequests: readonly PoolHandler[] = [
       return { body: { writtenBytes: mblock.writtenBytes } };
     },
   ),
-  onPool('mblock.commit', 'write', record({ ids: leasable }), async (session, body) => {
-    const commit = (): Promise<void> => session.objects.commitMblocks(body.ids);
-    return { body: { leases: await session.leases.takeAfter(commit, body.ids) } };
-  }),
+  onPool(
+    'mblock.commit',
+    'write',
+    record({ ids: leasable, lengths: maybe(lengths) }),
+    async (session, body) => {
+      if (body.lengths !== undefined) session.objects.assertWhole(body.ids, body.lengths);
+      const commit = (): Promise<void> => session.objects.commitMblocks(body.ids);
+      return { body: { leases: await session.leases.takeAfter(commit, body.ids) } };
+    },
+  ),
   onPool('mblock.abort', 'write', record({ ids }), async (session, body) => {
     await session.objects.abortMblocks(body.ids);
     return DONE;

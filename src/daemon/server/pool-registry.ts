@@ -183,17 +183,19 @@ export class PoolRegistry {
       const service = await this.#lookUp(target);
       if (service === undefined) return work(target);
       const paths = pathsOf(service.store);
+      // As it was: for reading, where its staging device is missing.
+      const again = { force: service.store.readOnly };
       await this.#remove(service);
       try {
         await work(paths.capacityPath);
       } catch (error) {
-        await this.#start(paths, {}).catch((again: unknown) => {
-          const facts = { pool: service.name, error: again };
+        await this.#start(paths, again).catch((failure: unknown) => {
+          const facts = { pool: service.name, error: failure };
           this.#context.journal.error('a pool could not be activated again', facts);
         });
         throw error;
       }
-      if (activateAgain) await this.#start(paths, {});
+      if (activateAgain) await this.#start(paths, again);
     });
   }
 

@@ -1,6 +1,7 @@
 import { MpoolError } from '../../base/errors.ts';
 import { type MblockId, type MlogId, printObjectId } from '../../format/object-id.ts';
 import type { MdcAllocation, Mblock, MediaClass, MlogAllocation } from '../../pool/api.ts';
+import type { StoreMblock } from '../../pool/mblock.ts';
 import type { SharedPool } from '../../pool/pool.ts';
 import { limitReached } from './limits.ts';
 import type { UserAccount } from './user-accounts.ts';
@@ -22,7 +23,7 @@ export class SessionObjects {
   readonly #shared: SharedPool;
   readonly #most: number;
   readonly #account: UserAccount;
-  readonly #mblocks = new Map<bigint, Mblock>();
+  readonly #mblocks = new Map<bigint, StoreMblock>();
   /** By id, that of log A for an MDC. */
   readonly #logs = new Map<bigint, MlogAllocation | MdcAllocation>();
   /** Mblocks of which a commit is under way. */
@@ -41,7 +42,7 @@ export class SessionObjects {
   }
 
   /** So many, or none. */
-  async allocMblocks(options: AllocOptions, count: number): Promise<Mblock[]> {
+  async allocMblocks(options: AllocOptions, count: number): Promise<StoreMblock[]> {
     return this.#counted(count, async () => {
       const { mblocks } = this.#shared;
       if (count === 1) return [this.#keepMblock(await mblocks.alloc(options))];
@@ -77,6 +78,20 @@ export class SessionObjects {
     const mblock = this.#mblocks.get(id);
     if (mblock !== undefined) return mblock;
     throw this.#refusal(id, 'mblock');
+  }
+
+  /**
+   * Of those that are not committed.
+   * @param lengths what was written to each, as the client knows it
+   * @throws ERR_MPOOL_FAILED when a write was refused that the client did not wait for
+   */
+  assertWhole(ids: readonly MblockId[], lengths: readonly number[]): void {
+    for (const [i, id] of ids.entries()) {
+      const mblock = this.#mblocks.get(id);
+      if (mblock === undefined || mblock.acceptedBytes === lengths[i]) continue;
+      const have = `has ${mblock.acceptedBytes} bytes, not ${lengths[i]}: abort it`;
+      throw new MpoolError('ERR_MPOOL_FAILED', `mblock ${printObjectId(id)} ${have}`);
+    }
   }
 
   /** All or none; those that are committed already stay so. */
@@ -143,7 +158,7 @@ export class SessionObjects {
     if (failed !== undefined) throw failed.reason as Error;
   }
 
-  #keepMblock(mblock: Mblock): Mblock {
+  #keepMblock(mblock: StoreMblock): StoreMblock {
     this.#keep(this.#mblocks, mblock.id, mblock);
     return mblock;
   }
