@@ -45,6 +45,12 @@ export class World {
   faulty = false;
   actions = 0;
   errors = 0;
+  /** How many of each succeeded, and errors by their code. */
+  readonly seen = new Map<string, number>();
+
+  see(what: string): void {
+    this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
+  }
 }
 
 export class User {
@@ -63,8 +69,10 @@ export class User {
     this.#world.actions += 1;
     try {
       await run(prng);
+      this.#world.see(action);
     } catch (error) {
       if (!isMpoolError(error)) throw new Error(`${action}: ${String(error)}`, { cause: error });
+      this.#world.see(error.code);
       this.#world.errors += 1;
     }
   }

@@ -56,7 +56,7 @@ export async function sweepSequences(options: {
 }
 
 async function prepared(): Promise<{ host: SimHost; model: PoolModel }> {
-  const { host, model } = await newPool({ sizeBytes: 6 * 2 ** 20 }, 512, 1);
+  const { host, model } = await newPool({ sizeBytes: 12 * 2 ** 20 }, 512, 1);
   const rig = await Rig.open(host, model);
   await rig.mblocks([3000]);
   await rig.mblocks([3001]);

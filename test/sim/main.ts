@@ -5,7 +5,7 @@
 // A lifetime that fails is made short and printed as a script.
 import { readFileSync } from 'node:fs';
 import { sweepSequences } from './exhaustive.ts';
-import { play, type Played } from './play.ts';
+import { addCounts, play, type Played } from './play.ts';
 import { drawScript, formatScript, parseScript, type Script } from './script.ts';
 import { failureOf, shrink } from './shrink.ts';
 
@@ -28,6 +28,7 @@ async function runSeeds(seconds: number, first: number): Promise<number> {
     operations: 0,
     images: 0,
     traceHash: 0,
+    seen: new Map(),
   };
   let failed = 0;
   console.log(`seeds from ${first}, for ${seconds} s`);
@@ -37,6 +38,7 @@ async function runSeeds(seconds: number, first: number): Promise<number> {
       for (const name of ['actions', 'errors', 'operations', 'images'] as const) {
         totals[name] += played[name];
       }
+      addCounts(totals.seen, played.seen);
       totals.traceHash = (Math.imul(totals.traceHash, 31) + played.traceHash) >>> 0;
     });
     totals.lifetimes += 1;
@@ -48,7 +50,7 @@ async function runSeeds(seconds: number, first: number): Promise<number> {
     if (performance.now() - beginMs >= seconds * 1000) break;
   }
   const minutes = (performance.now() - beginMs) / 60_000;
-  console.log(JSON.stringify(totals));
+  console.log(JSON.stringify({ ...totals, seen: Object.fromEntries(totals.seen) }));
   const perMinute = (count: number): string => `${Math.round(count / minutes)}`;
   console.log(
     `a minute: ${perMinute(totals.lifetimes)} lifetimes, ${perMinute(totals.operations)} ` +

@@ -25,6 +25,8 @@ export interface Played {
   operations: number;
   images: number;
   traceHash: number;
+  /** How many of each action succeeded, errors by their code, ends of machines. */
+  seen: Map<string, number>;
 }
 
 const WHERE = { places: ['/pool'], blockDevices: true };
@@ -32,7 +34,14 @@ const WHERE = { places: ['/pool'], blockDevices: true };
 /** @throws when the pool is not as the model says */
 export async function play(script: Script): Promise<Played> {
   const { shape, steps } = script;
-  const total: Played = { actions: 0, errors: 0, operations: 0, images: 0, traceHash: 0 };
+  const total: Played = {
+    actions: 0,
+    errors: 0,
+    operations: 0,
+    images: 0,
+    traceHash: 0,
+    seen: new Map(),
+  };
   const { devices, spareDisk, sectorBytes, seed } = shape;
   const scenario = { devices, spareDisk, sizeBytes: shape.sizeMib * MIB };
   const made = await newPool(scenario, sectorBytes, seed);
@@ -85,6 +94,8 @@ async function playEpoch(
   total.operations += host.operationCount;
   total.traceHash = (Math.imul(total.traceHash, 31) + host.trace.hash) >>> 0;
   const crashed = next === undefined && (end.how === 'crash' || host.powerIsCut);
+  world.see(rig === undefined ? 'never opened' : crashed ? 'crashed' : end.how);
+  addCounts(total.seen, world.seen);
   const images = crashed
     ? end.survivors.map((name) => host.crash({ survivors: survivorsOf(name) }))
     : [next ?? host.clone()];
@@ -94,6 +105,10 @@ async function playEpoch(
   await verify(last, model, end);
   total.images += images.length;
   return last;
+}
+
+export function addCounts(to: Map<string, number>, counts: ReadonlyMap<string, number>): void {
+  for (const [name, count] of counts) to.set(name, (to.get(name) ?? 0) + count);
 }
 
 async function verify(image: SimHost, model: PoolModel, end: End): Promise<void> {
