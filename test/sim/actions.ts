@@ -3,7 +3,7 @@
 import { isMpoolError } from '../../src/base/errors.ts';
 import { below, chance, type SeededPrng } from '../../src/base/prng.ts';
 import { PAGE_BYTES } from '../../src/base/units.ts';
-import type { MblockId, MlogId, Temperature } from '../../src/pool/api.ts';
+import type { MblockId, Mlog, MlogId, Temperature } from '../../src/pool/api.ts';
 import { contentOf, isRefusal, MIB, recordOf, type Rig, STAGING } from '../crash/rig.ts';
 
 /** How often each is drawn. */
@@ -72,6 +72,12 @@ export class User {
       this.#world.see(action);
     } catch (error) {
       if (!isMpoolError(error)) throw new Error(`${action}: ${String(error)}`, { cause: error });
+      const damaged = error.code === 'ERR_MPOOL_CORRUPT' || error.code === 'ERR_MPOOL_CHECKSUM';
+      if (damaged && !this.#world.faulty && !this.#rig.host.powerIsCut) {
+        throw new Error(`${action}: damage where none was done: ${error.message}`, {
+          cause: error,
+        });
+      }
       this.#world.see(error.code);
       this.#world.errors += 1;
     }
@@ -247,18 +253,36 @@ export class User {
     await rig.cancelCompaction(id);
   }
 
-  /** Markers are no records: what a log holds is the same with them. */
+  /** Markers are no records: an mlog's content is the same with them; not ended, it is refused as such. */
   async #markCompaction(id: bigint, prng: SeededPrng): Promise<void> {
     const rig = this.#rig;
     if (rig.model.objects.get(id)!.kind !== 'mlog') return;
+    await rig.erase(id);
     await rig.closeLog(id);
-    const log = await rig.pool.mlogs.open(id as MlogId, { compactionSemantics: true });
+    const open = (): Promise<Mlog> =>
+      rig.pool.mlogs.open(id as MlogId, { compactionSemantics: true });
+    const log = await open();
+    const ended = chance(prng, 0.7);
     try {
       await log.startCompaction();
-      if (chance(prng, 0.8)) await log.endCompaction();
+      const record = recordOf(`compacted ${prng.u32()} `, below(prng, 3000));
+      const model = rig.model.logs.get(id)!;
+      const durable = model.append(record);
+      await log.append(record, { sync: true }).catch((error: unknown) => {
+        if (isRefusal(error)) model.withdraw(record);
+        throw error;
+      });
+      durable();
+      if (ended) await log.endCompaction();
     } finally {
       await log.close();
     }
+    if (ended) return;
+    const refusal = await open().then(
+      async (again) => again.close(),
+      (error: unknown) => error,
+    );
+    if (refusal === undefined) throw new Error('I6: a compaction that did not end counts');
   }
 
   async #compactMetadata(prng: SeededPrng): Promise<void> {

@@ -49,11 +49,10 @@ function formatStep(step: Step): string {
     case 'cut':
       return `${step.user} cut-power-after ${step.operations}`;
     case 'fault':
-      // Infinity is no number of JSON.
-      return `${step.user} fault ${JSON.stringify(step.rule, (_, v: unknown) => (v === Infinity ? 1e9 : v))}`;
+      return `${step.user} fault ${JSON.stringify(step.rule)}`;
     case 'rename':
       return `rename ${step.name}`;
-    case 'end':
+    default:
       return `end ${JSON.stringify(step.end)}`;
   }
 }
