@@ -7,7 +7,7 @@ import { newPool } from '../crash/sweep.ts';
 import { closeClean, settleOn } from '../crash/verify.ts';
 
 const ALPHABET: Record<string, (rig: Rig) => Promise<unknown>> = {
-  commit: (rig) => rig.mblocks([5000]),
+  commit: (rig) => rig.mblocks([2000]),
   delete: (rig) => rig.deleteMblocks(rig.model.idsOf('mblock').slice(0, 1)),
   append: (rig) => rig.append(rig.model.root, 'sync', true),
   async: (rig) => rig.append(rig.model.root, 'async'),
@@ -19,16 +19,16 @@ const ALPHABET: Record<string, (rig: Rig) => Promise<unknown>> = {
 };
 
 /** Of one cut: all subsets of sectors, or of whole writes, while there are no more than so many. */
-const SUBSETS_MAX = 64;
+const SUBSETS_MAX = 128;
 
 export interface Sequences {
   sequences: number;
   sequencesLeftOut: number;
   cuts: number;
   images: number;
-  /** Cuts at which not all subsets of sectors were tried, and how many of those were. */
+  /** Cuts at which not all subsets of sectors were tried, and how many images were not, in all. */
   boundedCuts: number;
-  imagesLeftOutLog2: number;
+  imagesLeftOut: number;
 }
 
 export async function sweepSequences(options: {
@@ -45,7 +45,7 @@ export async function sweepSequences(options: {
     cuts: 0,
     images: 0,
     boundedCuts: 0,
-    imagesLeftOutLog2: 0,
+    imagesLeftOut: 0,
   };
   const { host, model } = await prepared();
   for (const sequence of all) {
@@ -90,7 +90,7 @@ async function sweepOne(
       const pieces = operations.reduce((sum, { pieceCount }) => sum + pieceCount, 0);
       if (2 ** pieces > SUBSETS_MAX) {
         total.boundedCuts += 1;
-        total.imagesLeftOutLog2 = Math.max(total.imagesLeftOutLog2, pieces);
+        total.imagesLeftOut += 2 ** pieces - SUBSETS_MAX;
       }
       return survivorPolicies(operations, { limit: SUBSETS_MAX, seed });
     },
