@@ -18,9 +18,6 @@ const ALPHABET: Record<string, (rig: Rig) => Promise<unknown>> = {
   metadata: (rig) => rig.store.catalog.log.compact(),
 };
 
-/** Of one cut: all subsets of sectors, or of whole writes, while there are no more than so many. */
-const SUBSETS_MAX = 128;
-
 export interface Sequences {
   sequences: number;
   sequencesLeftOut: number;
@@ -36,6 +33,8 @@ export async function sweepSequences(options: {
   depth: number;
   /** Every how-manieth sequence; 1 by default. */
   every?: number;
+  /** Of one cut: all subsets of sectors, while there are no more than so many; else the most telling. */
+  subsetsMax?: number;
 }): Promise<Sequences> {
   const endMs = performance.now() + options.seconds * 1000;
   const all = sequencesUpTo(options.depth).filter((_, i) => i % (options.every ?? 1) === 0);
@@ -48,9 +47,10 @@ export async function sweepSequences(options: {
     imagesLeftOut: 0,
   };
   const { host, model } = await prepared();
+  const subsetsMax = options.subsetsMax ?? 256;
   for (const sequence of all) {
     if (performance.now() > endMs) total.sequencesLeftOut += 1;
-    else await sweepOne(sequence, host, model, total);
+    else await sweepOne({ sequence, subsetsMax }, host, model, total);
   }
   return total;
 }
@@ -67,7 +67,7 @@ async function prepared(): Promise<{ host: SimHost; model: PoolModel }> {
 }
 
 async function sweepOne(
-  sequence: string[],
+  { sequence, subsetsMax }: { sequence: string[]; subsetsMax: number },
   host: SimHost,
   model: PoolModel,
   total: Sequences,
@@ -88,11 +88,11 @@ async function sweepOne(
     verify: (image, context) => settleOn(image, context.clone()),
     policies(operations, seed) {
       const pieces = operations.reduce((sum, { pieceCount }) => sum + pieceCount, 0);
-      if (2 ** pieces > SUBSETS_MAX) {
+      if (2 ** pieces > subsetsMax) {
         total.boundedCuts += 1;
-        total.imagesLeftOut += 2 ** pieces - SUBSETS_MAX;
+        total.imagesLeftOut += 2 ** pieces - subsetsMax;
       }
-      return survivorPolicies(operations, { limit: SUBSETS_MAX, seed });
+      return survivorPolicies(operations, { limit: subsetsMax, seed });
     },
   }).catch((error: unknown) => {
     throw new Error(`${sequence.join(', ')}: ${String(error)}`, { cause: error });
