@@ -62,7 +62,8 @@ async function runSeeds(seconds: number, first: number): Promise<number> {
 const { SCRIPT: scriptPath, SEED: given } = process.env;
 const seconds = Number(process.env['SIM_SECONDS'] ?? 60);
 if (scriptPath !== undefined) {
-  console.log(JSON.stringify(await play(parseScript(readFileSync(scriptPath, 'utf8')))));
+  const played = await play(parseScript(readFileSync(scriptPath, 'utf8')));
+  console.log(JSON.stringify({ ...played, seen: Object.fromEntries(played.seen) }));
 } else if (process.argv.includes('exhaustive')) {
   console.log(JSON.stringify(await sweepSequences({ seconds, depth: 3 })));
 } else {
