@@ -24,7 +24,7 @@ test('more pool lifetimes, each from its own seed', async (t) => {
   for (let seed = SEED * 1000; seed < SEED * 1000 + LIFETIMES; seed++) {
     actions += (await livePool(seed, { epochs: 4, faults: true })).actions;
   }
-  t.diagnostic(`${actions} actions; more with long-run.js`);
+  t.diagnostic(`${actions} actions; more with npm run sim`);
   assert.ok(actions > 100, 'there was work');
 });
 

@@ -161,6 +161,15 @@ export async function verifyPool(
   judge(model, again);
 }
 
+/** As verifyPool(), in one look; the pool is closed again. */
+export async function settleOn(image: SimHost, model: PoolModel): Promise<void> {
+  const rig = await Rig.open(image, model);
+  const found = await look(rig);
+  judge(model, found);
+  settle(model, found);
+  await closeClean(rig);
+}
+
 async function lookOnce(
   host: SimHost,
   model: PoolModel,
