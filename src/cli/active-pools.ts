@@ -80,6 +80,19 @@ export async function refuseLooker({ daemon, info }: ActivePool): Promise<void> 
   throw new MpoolError('ERR_MPOOL_PERMISSION', `mpool ${info.name}: to manage the daemon`);
 }
 
+/**
+ * @param done what wants the media for itself
+ * @throws ERR_MPOOL_BUSY
+ */
+export function refuseActive(pool: ActivePool | undefined, done: string): void {
+  if (pool === undefined) return;
+  const { name } = pool.info;
+  throw new MpoolError(
+    'ERR_MPOOL_BUSY',
+    `mpool ${name} is active: it can be ${done} after 'mpool deactivate ${name}'`,
+  );
+}
+
 /** Where its devices are. */
 export function pathsOf({ devices }: Pick<FoundPool, 'devices'> | PoolInfo): PoolPaths {
   const of = (wanted: MediaClass): string | undefined =>

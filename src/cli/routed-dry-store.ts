@@ -5,6 +5,7 @@ import {
   findActive,
   nameTaken,
   pathsOf,
+  refuseActive,
   refuseLooker,
   refuseOpen,
 } from './active-pools.ts';
@@ -43,6 +44,11 @@ export function routedDryStore(
 
     open,
     manage: open,
+
+    async repair(target, options) {
+      refuseActive(await find(target), 'repaired');
+      return direct.repair(target, options);
+    },
 
     async create(options) {
       const [daemon] = await manageable(await daemons.running());

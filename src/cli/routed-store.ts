@@ -1,7 +1,14 @@
 /** The store through the daemon for pools that are active in one, and directly for all others. */
 import { isMpoolError, MpoolError } from '../base/errors.ts';
 import type { Pool } from '../pool/api.ts';
-import { type ActivePool, activePools, findActive, nameTaken, pathsOf } from './active-pools.ts';
+import {
+  type ActivePool,
+  activePools,
+  findActive,
+  nameTaken,
+  pathsOf,
+  refuseActive,
+} from './active-pools.ts';
 import { type Daemons, manageable } from './daemons.ts';
 import { poolOfDaemon } from './managed-pool.ts';
 import type { Store } from './store.ts';
@@ -72,6 +79,16 @@ export function routedStore(direct: Store, daemons: Daemons, reaper: Store['reap
       return direct.check(target, options);
     },
 
+    async scrub(target, options) {
+      refuseActive(await find(target), 'scrubbed');
+      return direct.scrub(target, options);
+    },
+
+    async repair(target, options) {
+      refuseActive(await find(target), 'repaired');
+      return direct.repair(target, options);
+    },
+
     async *dump(target, options) {
       refuseActive(await find(target), 'dumped');
       yield* direct.dump(target, options);
@@ -105,13 +122,4 @@ async function refuseTaken(name: string, direct: Store): Promise<void> {
   const found = await direct.scan();
   const taken = found.find((pool) => pool.name === name);
   if (taken !== undefined) throw nameTaken(name, pathsOf(taken).capacityPath);
-}
-
-function refuseActive(pool: ActivePool | undefined, done: string): void {
-  if (pool === undefined) return;
-  const { name } = pool.info;
-  throw new MpoolError(
-    'ERR_MPOOL_BUSY',
-    `mpool ${name} is active: it can be ${done} after 'mpool deactivate ${name}'`,
-  );
 }

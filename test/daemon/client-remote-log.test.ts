@@ -22,9 +22,14 @@ async function setup() {
       return { body: { ...state(), refused: [] } };
     },
   };
+  let activations = 0;
   const log = await RemoteLog.open(session as unknown as Session, {
     name: 'mlog 0x1',
-    open: async () => ({ log: 1, ...state() }),
+    open: async () => {
+      const { generation } = state();
+      const recovered = { activation: String((activations += 1)), generation, recordCount };
+      return { log: 1, recovered, ...state() };
+    },
     forget: () => {},
   });
   /** The daemon goes, and with it so many records. */
