@@ -1,5 +1,5 @@
 /** The store through the daemon for pools that are active in one, and directly for all others. */
-import { isMpoolError, MpoolError } from '../base/errors.ts';
+import { isMpoolError } from '../base/errors.ts';
 import type { Pool } from '../pool/api.ts';
 import {
   type ActivePool,
