@@ -299,7 +299,8 @@ test('a dry run leaves everything as it is, and ends as the real run', async () 
 });
 
 test('every verb that changes something can be run dry, and is among the cases', () => {
-  const words = 'list get check scrub dump status clients top doctor version completion complete-pools';
+  const words =
+    'list get check scrub dump status clients top doctor version completion complete-pools';
   const reading = new Set(words.split(' '));
   const isReading = (name: string): boolean =>
     reading.has(name) || /^(mcache (warm|residency|evict)|m\w+ (read|list|props))$/.test(name);
