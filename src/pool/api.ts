@@ -129,7 +129,8 @@ export interface LocalPool extends Pool {
   /**
    * Verifies superblocks, logs and every page of every committed mblock against their checksums, while the
    * pool is used: reads at a bounded rate, one at a time, and nothing waits for it. What is wrong is told in
-   * the report, not thrown. Ends early, with a cursor to go on from, when the signal says so or the pool closes.
+   * the report, not thrown. Ends early, with a cursor to go on from, when the signal says so or the pool
+   * closes.
    * @throws RangeError for a rate or a cursor that is none
    */
   scrub(options?: ScrubOptions): Promise<ScrubReport>;
