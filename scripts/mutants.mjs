@@ -1,5 +1,6 @@
 // Sows faults into the source, one at a time (test/mutants), and looks whether the tests find them.
-// Usage: node scripts/mutants.mjs [--jobs N] [--list] [word…]   only mutants whose file or name has one of the words
+// Usage: node scripts/mutants.mjs [--jobs N] [--list] [word…]   only mutants whose file or name has one
+// of the words
 //
 // Each job works in a folder of its own: what is compiled is copied, what is only read is linked. A mutant is
 // caught when a test of the files that it names fails, or hangs. Exit status 1 when one survives, or when one
@@ -23,7 +24,10 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const ROOT = resolve(import.meta.dirname, '..');
-/** Tests of these make loop devices, which must be taken away again: they are not stopped at their first failure. */
+/**
+ * Tests of these make loop devices, which must be taken away again: they are not stopped at their first
+ * failure.
+ */
 const PATIENT = ['device', 'native', 'real'];
 /** What a mutated test may take: so many times what it takes otherwise, and a pause of the machine. */
 const SLOWER = 4;

@@ -162,7 +162,8 @@ test('files are at most 600 lines long, lines at most 110 columns', () => {
     if (file.endsWith('.py')) continue;
     const lines = textOf(file).split('\n');
     assert.ok(lines.length <= 601, `${file}: ${lines.length - 1} lines`);
-    // The title of a test cannot be broken.
+    // Mutants quote lines of the source, and the title of a test cannot be broken.
+    if (file.startsWith('test/mutants/')) continue;
     const most = file.startsWith('test') ? 130 : 110;
     lines.forEach((line, i) => {
       const columns = Array.from(line).length;

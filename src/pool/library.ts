@@ -55,13 +55,15 @@ export interface Library {
   /** Verifies what is on media, read-only, without believing the store's own code. @throws ERR_MPOOL_BUSY */
   check: (target: string, options?: SearchOptions & CheckPoolOptions) => Promise<CheckReport>;
   /**
-   * Restores of a pool that is open nowhere what something else on media still tells; what nothing does stays as it
+   * Restores of a pool that is open nowhere what something else on media still tells; what nothing does
+   * stays as it
    * is, and refuses to be read. Gives up nothing that was acknowledged unless forced, and then says what.
    * @throws ERR_MPOOL_BUSY, ERR_MPOOL_NOT_FOUND, ERR_MPOOL_VERSION
    */
   repair: (target: string, options?: SearchOptions & RepairOptions) => Promise<RepairReport>;
   /**
-   * Opens a pool for reading, scrubs it and closes it: for a pool that this process does not have open. Of one
+   * Opens a pool for reading, scrubs it and closes it: for a pool that this process does not have open.
+   * Of one
    * that it has, see LocalPool.scrub(). @throws as open()
    */
   scrub: (target: string, options?: SearchOptions & ScrubOptions) => Promise<ScrubReport>;

@@ -17,7 +17,8 @@ const PAGES_PER_READ = 256;
 
 /**
  * Puts the checksum table of an mblock together again, from what is left of it and from the data: when the
- * digest in the object's record fits, it is the table that was written. Where a page and its checksum are both
+ * digest in the object's record fits, it is the table that was written. Where a page and its checksum
+ * are both
  * damaged nothing can be known, and nothing is written. The data itself has no spare.
  */
 export async function repairChecksumTable(

@@ -302,7 +302,8 @@ function gapsLeft({ salvaged, header }: PairFound, withOld: boolean): readonly G
 }
 
 /**
- * Whether the old log's objects can be those that the active one began with: as many are missing from what can
+ * Whether the old log's objects can be those that the active one began with: as many are missing from
+ * what can
  * be read of it as there is room for in the records that are lost.
  */
 function fits(found: PairFound, readable: SlotCheck, both: SlotCheck): boolean {

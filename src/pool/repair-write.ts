@@ -79,7 +79,8 @@ export async function repairSpare(
 }
 
 /**
- * Looks through a whole device for logs of an MDC that are newer than those at the places that are known: then
+ * Looks through a whole device for logs of an MDC that are newer than those at the places that are
+ * known: then
  * it moved, and the record that said where to is lost.
  */
 export async function hasNewerPair(

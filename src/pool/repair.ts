@@ -31,7 +31,8 @@ import { peekSuperblock, readSuperblocks } from './superblocks.ts';
 export type { RepairOptions, RepairReport, RepairStep } from './repair-report.ts';
 
 /**
- * Restores of a pool what something else on media still tells, and leaves what nothing does. The pool must not
+ * Restores of a pool what something else on media still tells, and leaves what nothing does. The pool
+ * must not
  * be open anywhere. A pool that check calls clean is not written to.
  *
  * Each step leaves the pool as whole as it was, or more so, wherever a crash cuts it: it writes where nothing
@@ -153,7 +154,10 @@ class Repair {
     if (metadata !== undefined) await this.#objects(metadata);
   }
 
-  /** @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_VERSION, ERR_MPOOL_DEVICE_CHANGED for what must not be written to */
+  /**
+   * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_VERSION, ERR_MPOOL_DEVICE_CHANGED for what must not be
+   * written to
+   */
   #refuseForeign(superblock: Superblock): void {
     const { path } = this.#capacity;
     if (!equalBytes(superblock.deviceUuid, superblock.capacity.uuid)) {
