@@ -98,7 +98,8 @@ export async function restoreSuperblocks(
   superblock: Superblock,
 ): Promise<void> {
   const location = { device: device.path, offsetBytes: 0 };
-  const message = `all copies written again, of generation ${superblock.generation}, as the staging device has it`;
+  const { generation } = superblock;
+  const message = `all copies written again, of generation ${generation}, as the staging device has it`;
   const losses = [
     'a change of the superblock that was interrupted before it reached the staging device',
   ];
