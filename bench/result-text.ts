@@ -1,6 +1,6 @@
 /**
- * Results as they are kept in docs/: JSON with a line for each member, and for each element of a list, so that
- * a row is found, and compared with that of another run, at a glance.
+ * Results as they are kept in docs/: JSON with a line for each member, and for each element of a list, so
+ * that a row is found, and compared with that of another run, at a glance.
  */
 export function resultText(result: object): string {
   const members = Object.entries(result).map(([key, value]) => {
