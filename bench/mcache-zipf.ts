@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { MIB } from '../src/base/units.ts';
 import { judged, printRow, type Row } from './comparison.ts';
 import { commitOf, describeMachine } from './machine.ts';
+import { resultText } from './result-text.ts';
 import { MemoryGroup } from './mcache-group.ts';
 import { commitObjects, openForMaps } from './mcache-pool.ts';
 import type { Heat } from './mcache-zipf-load.ts';
@@ -257,6 +258,6 @@ function save(machine: object, rows: Row[], runs: object): void {
   const name = `${NAME}-${date.replaceAll(':', '-').slice(0, 19)}.json`;
   const file = resolve(values.json ?? join(ROOT, 'bench/results', name));
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(file, resultText(result));
   say(file);
 }

@@ -10,6 +10,7 @@ import { GIB } from '../src/base/units.ts';
 import { compare, printRow, type Row } from './comparison.ts';
 import { findFio, HOW_TO_GET_FIO } from './fio.ts';
 import { commitOf, describeMachine } from './machine.ts';
+import { resultText } from './result-text.ts';
 import type { Bench, Workload } from './workload.ts';
 import { activation } from './workloads/activation.ts';
 import { asyncAppend } from './workloads/async-append.ts';
@@ -116,7 +117,7 @@ async function main(workloads: readonly Workload[]): Promise<void> {
     values.json ?? join(ROOT, 'bench/results', `${date.replaceAll(':', '-').slice(0, 19)}.json`),
   );
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(file, resultText(result));
   say(`\n${file}`);
 }
 

@@ -121,8 +121,8 @@ export interface EngineReport {
 
 /** Loads the library, and with it the addon. */
 export async function loadStore(): Promise<Store> {
-  const library = await import('../index.ts');
-  return { ...library, manage: library.open, active: async () => [] };
+  const direct = await import('../index.ts');
+  return { ...direct, manage: direct.open, active: async () => [] };
 }
 
 /**
@@ -131,6 +131,6 @@ export async function loadStore(): Promise<Store> {
  */
 export async function loadDryStore(options: { claim: boolean } = { claim: true }): Promise<Store> {
   const { dryRun } = await import('../index.ts');
-  const library = dryRun(options);
-  return { ...(await loadStore()), ...library, manage: library.open };
+  const dry = dryRun(options);
+  return { ...(await loadStore()), ...dry, manage: dry.open };
 }
