@@ -8,6 +8,7 @@ import type { MediaClass, PoolParameters } from './api.ts';
 import type { Catalog } from './catalog.ts';
 import { ChecksumCache } from './checksum-cache.ts';
 import type { Environment, MappableStore, StoreMaps } from './environment.ts';
+import { Health } from './health.ts';
 import { MblockReader, type ReaderContext } from './mblock-reader.ts';
 import type { Media } from './media.ts';
 import { ObjectCounts } from './object-counts.ts';
@@ -71,6 +72,7 @@ export class Store implements ReaderContext, MappableStore {
   readonly discard: boolean;
   readonly engine: EngineChoice | undefined;
   readonly maps: StoreMaps;
+  readonly health: Health;
   superblock: Superblock;
   staging: Media | undefined;
   commitCount = 0;
@@ -100,6 +102,7 @@ export class Store implements ReaderContext, MappableStore {
     this.cache = new ChecksumCache(parts.checksumCacheBytes);
     this.reader = new MblockReader(this);
     this.maps = parts.environment.mcache.mapsOf(this);
+    this.health = new Health(parts.environment.clock);
     this.poolRecords.log.onFailure = (error) => this.fail(error);
     this.catalog.log.onFailure = (error) => this.fail(error);
     for (const media of this.allMedia) media.gate.onFailure = (error) => this.fail(error);
