@@ -9,7 +9,6 @@ import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   cpSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -49,6 +48,7 @@ if (!Number.isSafeInteger(jobCount) || jobCount < 1) {
 }
 
 const { MUTANTS } = await import(join(ROOT, 'build/test/mutants/index.js'));
+const { staleMutants, testFilesOf } = await import(join(ROOT, 'build/test/mutants/stale.js'));
 const chosen = MUTANTS.filter(
   ({ name, file }) =>
     words.length === 0 || words.some((word) => name.includes(word) || file.includes(word)),
@@ -58,33 +58,10 @@ if (options.list) {
   process.exit(0);
 }
 
-const testFiles = readdirSync(join(ROOT, 'build/test'), { recursive: true })
-  .filter((name) => name.endsWith('.test.js'))
-  .sort();
+const testFiles = testFilesOf(ROOT);
 
 function filesOf({ tests }) {
   return testFiles.filter((name) => tests.some((word) => name.includes(word)));
-}
-
-/** Mutants that cannot be sown, or that no test file is named for. */
-function staleOnes() {
-  const problems = [];
-  const names = new Set();
-  for (const mutant of MUTANTS) {
-    const { name, file, find, replace } = mutant;
-    const path = join(ROOT, 'src', file);
-    const count = existsSync(path) ? readFileSync(path, 'utf8').split(find).length - 1 : -1;
-    if (names.has(name)) problems.push(`${name}: the name is another's too`);
-    names.add(name);
-    if (count < 0) problems.push(`${name}: there is no src/${file}`);
-    else if (count !== 1) problems.push(`${name}: its text is ${count} times in src/${file}`);
-    if (find === replace) problems.push(`${name}: changes nothing`);
-    for (const word of mutant.tests) {
-      if (testFiles.some((each) => each.includes(word))) continue;
-      problems.push(`${name}: no test file has '${word}' in its path`);
-    }
-  }
-  return problems;
 }
 
 /** A copy of what is compiled; the rest, which tests only read, is the tree's own. */
@@ -271,7 +248,7 @@ async function main(parent) {
   return killed === chosen.length ? 0 : 1;
 }
 
-const problems = staleOnes();
+const problems = staleMutants(ROOT);
 if (problems.length > 0 || chosen.length === 0) {
   console.error(problems.length > 0 ? problems.join('\n') : `no mutant has ${words.join(' or ')}`);
   process.exit(1);
