@@ -82,6 +82,8 @@ export async function livePool(
 
   pool = await open();
   await append(3);
+  // Old structures brought back may show what was there before the compaction.
+  await memory.remember(pool);
   const compacted = await pool.mdcs.open(mdc.id);
   await compacted.compact(['compacted', `of ${seed}`]);
   await compacted.close();
