@@ -24,10 +24,12 @@ import { parseArgs } from 'node:util';
 
 const ROOT = resolve(import.meta.dirname, '..');
 /**
- * Tests of these make loop devices, which must be taken away again: they are not stopped at their first
+ * Tests of these make loop devices and mounts, which must be taken away again: they are not stopped at their first
  * failure.
  */
-const PATIENT = ['device', 'native', 'real'];
+const PATIENT = ['device', 'e2e', 'native', 'real'];
+/** What a mutant changes; all else is only read. */
+const COPIED = new Set(['build', 'native', 'src']);
 /** What a mutated test may take: so many times what it takes otherwise, and a pause of the machine. */
 const SLOWER = 4;
 const PAUSE_MS = 10_000;
@@ -48,7 +50,9 @@ if (!Number.isSafeInteger(jobCount) || jobCount < 1) {
 }
 
 const { MUTANTS } = await import(join(ROOT, 'build/test/mutants/index.js'));
-const { staleMutants, testFilesOf } = await import(join(ROOT, 'build/test/mutants/stale.js'));
+const { sourceOf, staleMutants, testFilesOf } = await import(
+  join(ROOT, 'build/test/mutants/stale.js')
+);
 const chosen = MUTANTS.filter(
   ({ name, file }) =>
     words.length === 0 || words.some((word) => name.includes(word) || file.includes(word)),
@@ -76,8 +80,9 @@ class Field {
     mkdirSync(this.#temporary);
     chmodSync(this.#temporary, 0o1777);
     for (const name of readdirSync(ROOT)) {
-      if (name === 'build' || name === 'src') {
-        cpSync(join(ROOT, name), join(this.#folder, name), { recursive: true });
+      if (COPIED.has(name)) {
+        const how = { recursive: true, preserveTimestamps: true };
+        cpSync(join(ROOT, name), join(this.#folder, name), how);
       } else if (!name.startsWith('.')) {
         symlinkSync(realpathSync(join(ROOT, name)), join(this.#folder, name));
       }
@@ -86,23 +91,33 @@ class Field {
 
   /** @returns what gives the source back */
   sow({ file, find, replace }) {
-    const path = join(this.#folder, 'src', file);
+    const isNative = file.startsWith('native/');
+    const path = join(this.#folder, sourceOf(file));
     const text = readFileSync(path, 'utf8');
-    const compiled = join(this.#folder, 'build/src', file.replace(/\.ts$/, '.js'));
+    const compiled = isNative
+      ? join(this.#folder, 'native/build/mpool.node')
+      : join(this.#folder, 'build/src', file.replace(/\.ts$/, '.js'));
     const before = readFileSync(compiled);
     const back = () => {
       writeFileSync(path, text);
-      writeFileSync(compiled, before);
+      if (isNative) this.#compileNative();
+      else writeFileSync(compiled, before);
     };
     try {
       writeFileSync(path, text.split(find).join(replace));
-      this.#compile(file);
+      if (isNative) this.#compileNative();
+      else this.#compile(file);
       if (readFileSync(compiled).equals(before)) throw new Error('what is compiled is the same');
     } catch (error) {
       back();
       throw error;
     }
     return back;
+  }
+
+  #compileNative() {
+    const run = spawnSync('make', ['-s', '-C', 'native'], { cwd: this.#folder, encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`${run.stdout}${run.stderr}`);
   }
 
   /** This file alone, types unseen: a tenth of a second. */
@@ -240,12 +255,23 @@ async function main(parent) {
   const seconds = Math.round((performance.now() - startMs) / 1000);
   const killed = chosen.length - survivors.length - stale.length;
   for (const { name, file, breaks, tests } of survivors) {
-    console.error(`survived: ${name} (src/${file}): ${breaks}; not found by ${tests.join(', ')}`);
+    console.error(
+      `survived: ${name} (${sourceOf(file)}): ${breaks}; not found by ${tests.join(', ')}`,
+    );
   }
   for (const problem of stale) console.error(`cannot be sown: ${problem}`);
   const score = Math.floor((1000 * killed) / chosen.length) / 10;
   console.log(`${killed} of ${chosen.length} mutants killed: ${score} %, in ${seconds} s`);
   return killed === chosen.length ? 0 : 1;
+}
+
+/** What a test that hung had mounted. */
+function unmountUnder(folder) {
+  const places = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((place) => place.startsWith(`${folder}/`));
+  for (const place of places) spawnSync('umount', ['-l', place]);
 }
 
 const problems = staleMutants(ROOT);
@@ -260,6 +286,7 @@ let status = 1;
 try {
   status = await main(parent);
 } finally {
+  unmountUnder(parent);
   rmSync(parent, { recursive: true, force: true });
 }
 process.exit(status);

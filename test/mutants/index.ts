@@ -4,6 +4,7 @@ import { FORMAT } from './format.ts';
 import { LOGS } from './logs.ts';
 import { MCACHE } from './mcache.ts';
 import type { Mutant } from './mutant.ts';
+import { NATIVE } from './native.ts';
 import { OBJECTS } from './objects.ts';
 
 export const MUTANTS: readonly Mutant[] = [
@@ -13,4 +14,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...DEVICE,
   ...MCACHE,
   ...DAEMON,
+  ...NATIVE,
 ];

@@ -2,7 +2,7 @@
 export interface Mutant {
   /** One word or a few, joined by '-': to name it on the command line. */
   name: string;
-  /** Under src/. */
+  /** Under src/, or native/…. */
   file: string;
   /** Just as it stands in the file, where it must be once. */
   find: string;
