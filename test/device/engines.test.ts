@@ -4,11 +4,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { truncateSync, writeFileSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { isMpoolError } from '../../src/base/errors.ts';
 import { below, SeededPrng } from '../../src/base/prng.ts';
-import { MIB } from '../../src/base/units.ts';
+import { GIB, MIB } from '../../src/base/units.ts';
 import { discardAsync, flushAsync, readAsync, writeAsync } from '../../src/device/device.ts';
 import type { Device } from '../../src/device/device.ts';
 import { SystemHost } from '../../src/device/system-host.ts';
@@ -209,6 +210,35 @@ async function closeWaits(device: Device): Promise<void> {
 }
 
 for (const engine of ENGINES) {
+  test(`places beyond 4 GiB under ${engine}`, async (t) => {
+    const path = join(temporaryFolder(t), 'long.img');
+    writeFileSync(path, '');
+    truncateSync(path, 9 * GIB);
+    const device = await host.openDevice(path, { access: 'write', engine });
+    t.after(() => device.close());
+    const page = device.allocate(4096);
+    // Those at one place if the upper half of an offset were lost.
+    const places = [4096, 4 * GIB + 4096, 8 * GIB + 4096];
+    for (const [i, place] of places.entries()) {
+      page.fill(i + 1);
+      await writeAsync(device, place, page, 'durable');
+    }
+    for (const [i, place] of places.entries()) {
+      await readAsync(device, place, page);
+      assert.ok(
+        page.every((byte) => byte === i + 1),
+        `at ${place}`,
+      );
+    }
+    const file = await openFile(path);
+    t.after(() => file.close());
+    for (const [i, place] of places.entries()) {
+      const { buffer } = await file.read(Buffer.alloc(1), 0, 1, place);
+      assert.equal(buffer[0], i + 1, `at ${place} of the file`);
+    }
+    device.release(page);
+  });
+
   test(`a file that shrank or grew under ${engine}`, async (t) => {
     const path = join(temporaryFolder(t), 'device.img');
     writeFileSync(path, new Uint8Array(MIB).fill(1));
