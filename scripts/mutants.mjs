@@ -7,6 +7,7 @@
 // cannot be sown any more: then the source has changed, and the mutant must follow it.
 import { spawn, spawnSync } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   cpSync,
   mkdirSync,
@@ -146,7 +147,7 @@ class Field {
       ['--enable-source-maps', '--test-reporter=tap', join('build/test', file)],
       {
         cwd: this.#folder,
-        env: { ...process.env, TMPDIR: this.#temporary },
+        env: { ...process.env, TMPDIR: this.#temporary, TALLY: '/dev/null' },
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
       },
@@ -261,6 +262,8 @@ async function main(parent) {
   }
   for (const problem of stale) console.error(`cannot be sown: ${problem}`);
   const score = Math.floor((1000 * killed) / chosen.length) / 10;
+  const counts = { 'faults sown': chosen.length, 'faults found': killed };
+  if (process.env['TALLY']) appendFileSync(process.env['TALLY'], `${JSON.stringify(counts)}\n`);
   console.log(`${killed} of ${chosen.length} mutants killed: ${score} %, in ${seconds} s`);
   return killed === chosen.length ? 0 : 1;
 }

@@ -5,6 +5,7 @@ import { binding } from '../../src/native/binding.ts';
 import { createPool } from '../../src/pool/create.ts';
 import { SimHost, survivorPolicies, sweepCrashes } from '../../src/testing/index.ts';
 import type { CrashSweep, SurvivorPolicy, VolatileOperation } from '../../src/testing/index.ts';
+import { tallySweep } from '../tally.ts';
 import { PoolModel } from './model.ts';
 import { CAPACITY, FILE, MIB, Rig, STAGING, type RigOptions } from './rig.ts';
 import { closeClean, verifyPool } from './verify.ts';
@@ -90,6 +91,7 @@ export function sweepScenario(name: string, scenario: Scenario): void {
 export async function sweepTest<T>(name: string, sweep: CrashSweep<T>): Promise<void> {
   const result = await sweepCrashes({ ...sweep, policies: chosenPolicies, ...onlyOf() });
   assert.ok(result.images > 0, 'there are images');
+  tallySweep(result);
   if (process.env['SIM_VERBOSE'] !== undefined) {
     console.log(`${name}: ${result.operations} operations, ${result.images} images`);
   }

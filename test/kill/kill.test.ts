@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { below, SeededPrng } from '../../src/base/prng.ts';
 import { check, create, open, type Pool } from '../../src/index.ts';
+import { tally } from '../tally.ts';
 import { contentOf, type Event, Expectation } from './events.ts';
 
 const kills = Number(process.env['KILLS'] ?? 12);
@@ -37,6 +38,7 @@ test(`a killed owner loses nothing: ${kills} kills, SEED=${seed}`, async (t) => 
     [],
   );
   assert.ok(expected.committed.size > kills, 'the child got something done');
+  tally('kills of an owner', kills);
   t.diagnostic(`${expected.committed.size} objects and ${expected.syncedEnd} records acknowledged`);
 });
 

@@ -20,6 +20,7 @@ import { PARAMETER_DEFAULTS, toProperties } from '../../src/pool/parameters.ts';
 import { PoolRecords } from '../../src/pool/pool-records.ts';
 import { survivorPolicies, sweepCrashes, type SimHost } from '../../src/testing/index.ts';
 import { DISK, logHost } from '../crash/log-rig.ts';
+import { tallySweep } from '../tally.ts';
 
 const UUID = new Uint8Array(16).fill(3);
 const ZONE_PAGES = 256;
@@ -162,7 +163,7 @@ for (const sectorBytes of [512, 4096] as const) {
   test(`a catalog that fills, compacts and moves, sectors of ${sectorBytes}`, async (t) => {
     let prepared: Model;
     let moves = 0;
-    const { operations, images } = await sweepCrashes<Model>({
+    const result = await sweepCrashes<Model>({
       seed: 3,
       policies: (volatile, seed) => survivorPolicies(volatile, { limit: POLICIES, seed }),
       async prepare() {
@@ -203,7 +204,8 @@ for (const sectorBytes of [512, 4096] as const) {
         assert.equal(image.liveBufferCount, 0);
       },
     });
-    t.diagnostic(`${operations} operations, ${images} images`);
+    tallySweep(result);
+    t.diagnostic(`${result.operations} operations, ${result.images} images`);
     assert.ok(moves >= 1, 'the whole run moved it');
   });
 }

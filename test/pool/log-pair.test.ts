@@ -14,6 +14,7 @@ import {
   reopenPair,
   type LogRig,
 } from '../crash/log-rig.ts';
+import { tallySweep } from '../tally.ts';
 
 const PAGES = 8;
 const HEADER_A = FIRST_PAGE * PAGE_BYTES;
@@ -149,6 +150,7 @@ test('crashes at every operation of a compaction: old or new, then superseded be
       }
     },
   });
+  tallySweep(result);
   assert.ok(result.images > 8);
 });
 

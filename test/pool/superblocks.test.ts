@@ -15,13 +15,20 @@ import {
   type SuperblocksFound,
 } from '../../src/pool/superblocks.ts';
 import { SimHost, survivorPolicies, sweepCrashes } from '../../src/testing/index.ts';
-import type { VolatileOperation } from '../../src/testing/index.ts';
+import type { CrashSweep, CrashSweepResult, VolatileOperation } from '../../src/testing/index.ts';
 import { descriptor, superblock } from '../format/samples.ts';
+import { tallySweep } from '../tally.ts';
 
 const PATH = '/dev/sim';
 const MIB = 2 ** 20;
 const SIZE = 64 * MIB;
 const SEED = 20_250_101;
+
+async function sweep<T>(options: CrashSweep<T>): Promise<CrashSweepResult> {
+  const result = await sweepCrashes(options);
+  tallySweep(result);
+  return result;
+}
 
 /** Many: that four copies are torn at once has to happen, were it possible. */
 function policies(operations: readonly VolatileOperation[], seed: number) {
@@ -88,7 +95,7 @@ async function recover(image: SimHost): Promise<number> {
 test('an update is old or new after a power cut, and new once it resolved', async () => {
   for (const sectorBytes of [512, 4096] as const) {
     const seen = new Set<number>();
-    const result = await sweepCrashes({
+    const result = await sweep({
       seed: SEED,
       policies,
       prepare: () => hostWith(nth(1), SIZE, sectorBytes),
@@ -116,7 +123,7 @@ test('an update is old or new after a power cut, and new once it resolved', asyn
 });
 
 test('a repair can be cut too: what was chosen stays chosen', async () => {
-  await sweepCrashes({
+  await sweep({
     seed: SEED,
     policies: (operations, seed) => survivorPolicies(operations, { limit: 250, seed }),
     prepare: async () => {
@@ -146,7 +153,7 @@ test('a repair can be cut too: what was chosen stays chosen', async () => {
 
 test('growth moves copies 2 and 3, and survives a power cut at any operation', async () => {
   const sizes = new Set<number>();
-  await sweepCrashes({
+  await sweep({
     seed: SEED,
     policies,
     prepare: () => hostWith(nth(1), 2 * SIZE),
@@ -167,7 +174,7 @@ test('growth moves copies 2 and 3, and survives a power cut at any operation', a
 
 test('an erasure leaves a pool whose copy 0 is whole, or none at all', async () => {
   const seen = new Set<string>();
-  await sweepCrashes({
+  await sweep({
     seed: SEED,
     policies,
     prepare: () => hostWith(nth(1)),
