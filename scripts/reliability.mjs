@@ -55,7 +55,7 @@ function countsOf(text) {
       totals[what] = (totals[what] ?? 0) + count;
     }
   }
-  return Object.fromEntries(Object.entries(totals).toSorted());
+  return Object.fromEntries(Object.entries(totals).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function machine() {
@@ -71,7 +71,8 @@ function tableOf(figures) {
   const rows = Object.values(figures).map(({ command, date, node, seconds, passed, counts }) => {
     const tried = Object.entries(counts).map(([what, count]) => `${number(count)} ${what}`);
     const result = passed ? 'passed' : '**failed**';
-    return `| \`${command}\` | ${date}, Node ${node} | ${number(seconds)} | ${tried.join(' · ')} | ${result} |`;
+    const cells = [`\`${command}\``, `${date}, Node ${node}`, number(seconds), tried.join(' · ')];
+    return `| ${[...cells, result].join(' | ')} |`;
   });
   return ['| command | when | seconds | tried | result |', '|---|---|--:|---|---|', ...rows];
 }

@@ -230,10 +230,10 @@ for (const engine of ENGINES) {
         `at ${place}`,
       );
     }
-    const file = await openFile(path);
-    t.after(() => file.close());
+    const raw = await openFile(path);
+    t.after(() => raw.close());
     for (const [i, place] of places.entries()) {
-      const { buffer } = await file.read(Buffer.alloc(1), 0, 1, place);
+      const { buffer } = await raw.read(Buffer.alloc(1), 0, 1, place);
       assert.equal(buffer[0], i + 1, `at ${place} of the file`);
     }
     device.release(page);
