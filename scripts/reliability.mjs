@@ -1,5 +1,5 @@
-// Tries the store as long as told, counts what was tried, and writes the figures to docs/reliability.json and into
-// docs/reliability.md.
+// Tries the store as long as told, counts what was tried, and writes the figures to docs/reliability.json
+// and into docs/reliability.md.
 // Usage: npm run reliability [-- part…]   parts of PARTS below; all of them by default, some hours
 //   MINUTES=30   how long each part that has no end of its own runs; 10 by default
 //

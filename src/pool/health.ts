@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 /**
  * What is not as it should be with an active pool, for people and monitors.
  *
- *   failed          a write or flush of the pool's own metadata failed: changes are refused until it is reopened
+ *   failed          a write or flush of the pool's own metadata failed: changes are refused from then on
  *   device-missing  the staging device is not there
  *   lost-writes     a device lost what it had acknowledged
  *   damaged         something that was read was not what had been written
