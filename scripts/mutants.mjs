@@ -25,8 +25,8 @@ import { parseArgs } from 'node:util';
 
 const ROOT = resolve(import.meta.dirname, '..');
 /**
- * Tests of these make loop devices and mounts, which must be taken away again: they are not stopped at their first
- * failure.
+ * Tests of these make loop devices and mounts, which must be taken away again: they are not stopped at
+ * their first failure.
  */
 const PATIENT = ['device', 'e2e', 'native', 'real'];
 /** What a mutant changes; all else is only read. */
