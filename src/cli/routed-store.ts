@@ -80,8 +80,9 @@ export function routedStore(direct: Store, daemons: Daemons, reaper: Store['reap
     },
 
     async scrub(target, options) {
-      refuseActive(await find(target), 'scrubbed');
-      return direct.scrub(target, options);
+      const pool = await find(target);
+      if (pool === undefined) return direct.scrub(target, options);
+      return pool.daemon.scrub(pool.info.name, options);
     },
 
     async repair(target, options) {

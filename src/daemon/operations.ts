@@ -79,6 +79,8 @@ const OPERATIONS = {
   reaper: 140,
   reload: 141,
   shutdown: 142,
+  scrub: 143,
+  'scrub.wait': 144,
 } as const satisfies Record<Operation, number>;
 
 const NOTICES = {

@@ -18,6 +18,8 @@ import type {
   PoolParameters,
   PoolStats,
   ReaperStats,
+  ScrubProgress,
+  ScrubReport,
   Usage,
 } from '../pool/api.ts';
 import type { WireError } from './wire-values.ts';
@@ -285,6 +287,10 @@ export interface ControlRequests {
   reaper: [{ changes?: ReaperChanges }, { settings: ReaperChanges; clients: ReaperReport[] }];
   reload: [None, None];
   shutdown: [None, None];
+  /** `bytesPerSecond` null: no bound. It ends with the connection. @throws ERR_MPOOL_BUSY */
+  scrub: [{ target: string; bytesPerSecond?: number | null; from?: string }, { ticket: number }];
+  /** Answered within half a second; with the report when it has ended, of itself or since `stop` was said. */
+  'scrub.wait': [{ ticket: number; stop?: boolean }, ScrubProgress & { report?: ScrubReport }];
 }
 
 export interface DaemonStatus {

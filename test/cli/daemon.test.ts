@@ -248,6 +248,7 @@ test('the daemon is started for activate, and keeps pools until deactivate', asy
   assert.deepEqual(await readdir('.'), ['mp1.pool', 'mp2.pool'], 'nothing half made');
   await refused('rename mp1 mp2', /EEXIST/);
   await refused('check mp1', /is active: it can be checked after 'mpool deactivate mp1'/);
+  assert.match(await done('scrub mp1 rate=1g'), /^mp1: .*clean/);
   assert.equal(await done('deactivate -n mp1'), 'would deactivate mpool mp1\n');
   assert.equal(await done('deactivate -v mp1'), 'mpool mp1 now inactive\n');
   await done('check mp1');

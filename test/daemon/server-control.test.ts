@@ -351,7 +351,15 @@ test(
     await rig.client();
     assert.deepEqual((await ask({ uid: OTHER }, 'clients')).answer!['clients'], []);
     const body = { target: POOL };
-    for (const operation of ['scan', 'deactivate', 'destroy', 'shutdown', 'reload', 'activate']) {
+    for (const operation of [
+      'scan',
+      'deactivate',
+      'destroy',
+      'shutdown',
+      'reload',
+      'activate',
+      'scrub',
+    ]) {
       assert.equal((await ask({ uid: OTHER }, operation, body)).code, 'ERR_MPOOL_PERMISSION');
     }
     const changes = { enabled: false };

@@ -21,7 +21,8 @@ export const scrub = command({
       'reads at a rate, where check --data reads as fast as it can, and checks less what the ' +
       'records say of each other. It may be interrupted with Ctrl-C, and then says where to go ' +
       'on. What is wrong is listed as by check; the exit status is 1 when there is an error or a ' +
-      'warning. A program that has the pool open for writing can scrub it with pool.scrub().',
+      'warning. A pool that is active in a daemon is read by the daemon, for whoever may manage it; a ' +
+      'program that has a pool open for writing can scrub it with pool.scrub().',
   ],
   examples: ['mpool scrub mp1', 'mpool scrub mp1 rate=1g', 'mpool scrub mp1 from=0x1101+256'],
   async run(call, context) {

@@ -10,9 +10,17 @@ import type {
   Pool,
   PoolInfo,
   PoolParameters,
+  ScrubOptions,
+  ScrubReport,
 } from '../../pool/api.ts';
 import type { Mcache } from '../../pool/environment.ts';
-import { checkOptions, checkParameters, checkPoolName, integerIn } from '../../pool/parameters.ts';
+import {
+  checkOptions,
+  checkParameters,
+  checkPoolName,
+  checkScrubOptions,
+  integerIn,
+} from '../../pool/parameters.ts';
 import { checkDeviceOptions } from '../../pool/prepare-device.ts';
 import type { Operation, Requests } from '../operations.ts';
 import { PROTOCOL_VERSION } from '../protocol.ts';
@@ -231,6 +239,30 @@ export class Daemon implements AsyncDisposable {
   /** What the reapers of all clients are told, and what they reported last. */
   async reaper(changes?: ReaperChanges): Promise<ControlRequests['reaper'][1]> {
     return this.#ask('reaper', changes === undefined ? {} : { changes });
+  }
+
+  /**
+   * Verifies an active pool while it is used, as LocalPool.scrub(); it ends with this process. The signal, or
+   * the pool's end, ends it early, with a cursor to go on from.
+   * @throws ERR_MPOOL_BUSY while it is being scrubbed already, ERR_MPOOL_PERMISSION
+   */
+  async scrub(target: string, options: ScrubOptions = {}): Promise<ScrubReport> {
+    checkScrubOptions(options);
+    const { bytesPerSecond, from, onProgress, signal } = options;
+    const { ticket } = await this.#ask('scrub', {
+      target: absoluteTarget(target),
+      // JSON has no infinity.
+      ...(bytesPerSecond !== undefined && {
+        bytesPerSecond: Number.isFinite(bytesPerSecond) ? bytesPerSecond : null,
+      }),
+      ...(from !== undefined && { from }),
+    });
+    for (;;) {
+      const stop = signal?.aborted === true;
+      const { report, ...progress } = await this.#ask('scrub.wait', { ticket, stop });
+      if (report !== undefined) return report;
+      onProgress?.(progress);
+    }
   }
 
   /** Reads its configuration again. */

@@ -6,7 +6,18 @@ import { LIST_PAGE_DEFAULT } from './limits.ts';
 import { infoToWire } from './pool-requests.ts';
 import { classOptions, createOptions, reaperChanges } from './pool-shapes.ts';
 import type { PoolService } from './pool-service.ts';
-import { absolutePath, facts, flag, integer, maybe, object, record, text } from './shape.ts';
+import {
+  absolutePath,
+  facts,
+  flag,
+  integer,
+  maybe,
+  measure,
+  object,
+  orNull,
+  record,
+  text,
+} from './shape.ts';
 
 const nothing = record({});
 /** Of JSON, more or less. */
@@ -14,6 +25,8 @@ const POOL_INFO_BYTES = 3072;
 const CLIENT_INFO_BYTES = 512;
 const METRICS_BYTES = 65_536;
 const POOL_METRICS_BYTES = 4096;
+const SCRUB_REPORT_BYTES = 1024 * 1024;
+const SCRUB_CURSOR_BYTES_MAX = 64;
 /** So that a page of them fits in a frame. */
 const CLIENTS_PAGE_MAX = 1024;
 /** A name, a UUID, or a path. */
@@ -148,6 +161,31 @@ export const controlRequests: readonly ControlHandler[] = [
     setImmediate(() => daemon.requestStop('asked to by a client'));
     return DONE;
   }),
+  onControl(
+    'scrub',
+    'manage',
+    record({
+      target,
+      bytesPerSecond: maybe(orNull(measure(1))),
+      from: maybe(text(SCRUB_CURSOR_BYTES_MAX)),
+    }),
+    async ({ daemon, channel }, { target: wanted, bytesPerSecond, from }) => {
+      const service = await daemon.pools.find(wanted);
+      const rate = bytesPerSecond === null ? Infinity : bytesPerSecond;
+      return {
+        body: { ticket: daemon.scrubs.begin(service, channel, { bytesPerSecond: rate, from }) },
+      };
+    },
+  ),
+  onControl(
+    'scrub.wait',
+    'manage',
+    record({ ticket: integer(1, Number.MAX_SAFE_INTEGER), stop: maybe(flag) }),
+    async ({ daemon, channel }, { ticket, stop = false }, request) => {
+      await request.room(SCRUB_REPORT_BYTES);
+      return { body: await daemon.scrubs.wait(ticket, channel, stop) };
+    },
+  ),
 ];
 
 /** For who may only look the daemon looks up no paths: where they lead is his choice, and may hang. */

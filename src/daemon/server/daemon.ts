@@ -14,6 +14,7 @@ import { MetricsServer } from './metrics-server.ts';
 import { RequestMetrics } from './operation-metrics.ts';
 import { PoolRegistry } from './pool-registry.ts';
 import type { PoolService } from './pool-service.ts';
+import { Scrubs } from './scrubs.ts';
 import type { ServerContext } from './server-context.ts';
 import type { Session } from './session.ts';
 import { UserAccounts } from './user-accounts.ts';
@@ -47,6 +48,7 @@ const MIB = 2 ** 20;
 export class Daemon {
   readonly context: ServerContext;
   readonly pools: PoolRegistry;
+  readonly scrubs: Scrubs;
   /** Resolves with the reason when someone wants the daemon to stop: who runs it calls stop(). */
   readonly stopRequested: Promise<string>;
   readonly #control: ControlService;
@@ -95,6 +97,7 @@ export class Daemon {
       nextSessionId: () => (sessionId += 1),
     };
     this.#loadConfig = options.loadConfig;
+    this.scrubs = new Scrubs(this.context);
     this.stopRequested = new Promise((resolve) => (this.#requestStop = resolve));
     this.pools = new PoolRegistry(this.context, poolHandlers, () => ({
       places: this.#config.searchPlaces,
