@@ -78,6 +78,7 @@ export class Store implements ReaderContext, MappableStore {
   commitCount = 0;
   deleteCount = 0;
   readonly #deleting = new Set<number>();
+  readonly #opening = new Set<Promise<unknown>>();
   #failure: MpoolError | null = null;
   #closed = false;
   #closing: Promise<void> | null = null;
@@ -172,6 +173,26 @@ export class Store implements ReaderContext, MappableStore {
       'ERR_MPOOL_NOT_FOUND',
       `pool ${this.superblock.name} has no ${mediaClass}`,
     );
+  }
+
+  /** Something is open or uncommitted, or being opened: only who forces it closes the pool. */
+  get inUse(): boolean {
+    return this.held.size > 0 || this.#opening.size > 0;
+  }
+
+  /**
+   * Opens what then is in `held`: who shuts the pool down waits for it, so that it is released with the rest.
+   * @throws ERR_MPOOL_CLOSED once that has begun
+   */
+  async opening<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing !== null) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.name}`);
+    const working = work();
+    this.#opening.add(working);
+    try {
+      return await working;
+    } finally {
+      this.#opening.delete(working);
+    }
   }
 
   /** Index of a committed object, not being deleted. @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_UNCOMMITTED */
@@ -291,10 +312,11 @@ export class Store implements ReaderContext, MappableStore {
    */
   shutdown(force: boolean): Promise<void> {
     if (this.#closing === null) {
-      if (!force && this.held.size > 0) {
+      if (!force && this.inUse) {
         const [first] = this.held;
         const rest = this.held.size > 1 ? ` and ${this.held.size - 1} more` : '';
-        return Promise.reject(new MpoolError('ERR_MPOOL_BUSY', `${first!.what}${rest}`));
+        const detail = first === undefined ? 'a log is being opened' : `${first.what}${rest}`;
+        return Promise.reject(new MpoolError('ERR_MPOOL_BUSY', detail));
       }
       this.#closing = this.#shutdown();
     }
@@ -305,6 +327,7 @@ export class Store implements ReaderContext, MappableStore {
     const errors: unknown[] = [];
     const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
     await Promise.all([...this.background].map((work) => work.stop()));
+    await Promise.allSettled(this.#opening);
     await Promise.all([...this.held].map((held) => attempt(held.release())));
     this.#closed = true;
     await attempt(this.maps.close());

@@ -61,6 +61,21 @@ test('close is refused while something is held, naming it, and can be tried agai
   await closeClean(setup);
 });
 
+test('a close waits for logs that are being opened: refused while they are, forced it closes them', async () => {
+  const setup = await freshPool();
+  const { pool } = setup;
+  const allocation = await pool.mlogs.alloc({ capacityBytes: 65_536 });
+  await allocation.commit();
+  const opening = [pool.mlogs.open(allocation.id), pool.mdcs.root()];
+  await turns(1);
+  await refuses(() => pool.close(), 'ERR_MPOOL_BUSY', /a log is being opened/);
+  // Looks that nothing is in flight.
+  await closeClean(setup, true);
+  const logs = await Promise.all(opening);
+  for (const log of logs) await refuses(() => log.append('too late'), 'ERR_MPOOL_CLOSED');
+  await closeClean({ host: setup.host, pool: await openHere(setup.host) });
+});
+
 test('a forced close closes and aborts all that is held; nothing works afterwards', async () => {
   const setup = await freshPool();
   const { pool } = setup;
