@@ -1,6 +1,7 @@
 // Every bit of every structure of a small pool, wrong:
 //   npm run hostile                      each byte once, with one of its bits; BITS=8 for all of them
 //   SECTOR_BYTES=4096 PART=1/2 FROM=1000 npm run hostile
+//   STRUCTURE=superblock BITS=8 npm run hostile
 // What fails is printed and the run goes on; HOSTILE_SECONDS ends it, and says where to go on from.
 import { addSight, noSight, type Sight } from './memory.ts';
 import { type Flip, flipsOf, flipSubject, judgeFlip } from './flips.ts';
@@ -14,6 +15,8 @@ const sectorBytes = env['SECTOR_BYTES'] === '4096' ? 4096 : 512;
 const bits = Number(env['BITS'] ?? 1);
 const [part = 1, parts = 1] = (env['PART'] ?? '1/1').split('/').map(Number);
 const from = Number(env['FROM'] ?? 0);
+/** Only structures with that in their name: superblock, metadata log, log, mblock. */
+const wanted = env['STRUCTURE'] ?? '';
 
 const beginMs = performance.now();
 const counts = new Map<string, { flips: number; sight: Sight }>();
@@ -49,7 +52,8 @@ console.log(
   `sectors of ${sectorBytes}: ${total} flips of ${bits} bits a byte, part ${part}/${parts}`,
 );
 for (const flip of flipsOf(subject, bits)) {
-  const isMine = number >= from && number % parts === part - 1;
+  const isWanted = flip.region.name.includes(wanted);
+  const isMine = isWanted && number >= from && number % parts === part - 1;
   if (isMine) await judge(flip);
   number += 1;
   const nowMs = performance.now();
