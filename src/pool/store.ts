@@ -147,9 +147,9 @@ export class Store implements ReaderContext, MappableStore {
     if (this.#closed) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.superblock.name}`);
   }
 
-  /** @throws ERR_MPOOL_CLOSED, ERR_MPOOL_READ_ONLY, ERR_MPOOL_FAILED */
+  /** @throws ERR_MPOOL_CLOSED once shutting down has begun, ERR_MPOOL_READ_ONLY, ERR_MPOOL_FAILED */
   assertWritable(): void {
-    this.assertOpen();
+    this.#assertStays();
     if (this.readOnly) throw new MpoolError('ERR_MPOOL_READ_ONLY', `pool ${this.superblock.name}`);
     if (this.#failure !== null) {
       throw new MpoolError('ERR_MPOOL_FAILED', `pool ${this.superblock.name}`, {
@@ -185,7 +185,7 @@ export class Store implements ReaderContext, MappableStore {
    * @throws ERR_MPOOL_CLOSED once that has begun
    */
   async opening<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#closing !== null) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.name}`);
+    this.#assertStays();
     const working = work();
     this.#opening.add(working);
     try {
@@ -327,8 +327,7 @@ export class Store implements ReaderContext, MappableStore {
     const errors: unknown[] = [];
     const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
     await Promise.all([...this.background].map((work) => work.stop()));
-    await Promise.allSettled(this.#opening);
-    await Promise.all([...this.held].map((held) => attempt(held.release())));
+    await this.#releaseHeld(attempt);
     this.#closed = true;
     await attempt(this.maps.close());
     await this.reader.idle();
@@ -339,6 +338,22 @@ export class Store implements ReaderContext, MappableStore {
     }
     for (const media of this.allMedia) await attempt(media.device.close());
     if (errors.length > 0) throw errors[0];
+  }
+
+  /** Also what comes to be held meanwhile: whoever began before the end did goes on until it holds something. */
+  async #releaseHeld(attempt: (work: Promise<void>) => Promise<void>): Promise<void> {
+    const released = new Set<Held>();
+    for (;;) {
+      await Promise.allSettled(this.#opening);
+      const left = [...this.held].filter((held) => !released.has(held));
+      if (left.length === 0) return;
+      for (const held of left) released.add(held);
+      await Promise.all(left.map((held) => attempt(held.release())));
+    }
+  }
+
+  #assertStays(): void {
+    if (this.#closing !== null) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.name}`);
   }
 
   #countsOf(index: number): ObjectCounts {
