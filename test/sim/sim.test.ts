@@ -11,6 +11,26 @@ import { drawScript, formatScript, parseScript, type Script } from './script.ts'
 import { failureOf, shrink } from './shrink.ts';
 
 const LIFETIMES = 150;
+/** Memory was taken away, and the reaper gave some back. */
+const EXPECTED = [
+  'commit',
+  'scrub',
+  'grow',
+  'add-staging',
+  'fill-up',
+  'crashed',
+  'killed',
+  'evicted',
+]
+  .concat([
+    'use-map',
+    'map-and-reuse',
+    'commit-and-delete',
+    'delete-twice',
+    'close-handle',
+    'quiet',
+  ])
+  .concat(['held', 'wrong devices', 'closed abruptly', 'crashed at close', 'recovery cut']);
 
 test('pool lifetimes, each from its own seed', async (t) => {
   const seen = new Map<string, number>();
@@ -24,9 +44,7 @@ test('pool lifetimes, each from its own seed', async (t) => {
     addCounts(seen, played.seen);
   }
   t.diagnostic(`${images} images; ${JSON.stringify(Object.fromEntries(seen))}`);
-  for (const what of ['commit', 'map-read', 'scrub', 'grow', 'add-staging', 'fill-up', 'crashed']) {
-    assert.ok(seen.has(what), `${what} was among it`);
-  }
+  for (const what of EXPECTED) assert.ok((seen.get(what) ?? 0) > 0, `${what} was among it`);
 });
 
 test('a script is played the same each time, and after it was printed and read', async () => {
@@ -53,7 +71,7 @@ test('of a lifetime that fails, a few steps are left, and fail alike', async (t)
     if (failure === undefined || steps.length < 20) continue;
     const { script: short, tries } = await shrink(script, { ms: Infinity });
     t.diagnostic(`${steps.length} steps, ${short.steps.length} after ${tries} tries: ${failure}`);
-    assert.ok(short.steps.length <= 6, formatScript(short));
+    assert.ok(short.steps.length <= 8, formatScript(short));
     assert.equal(await failureOf(parseScript(formatScript(short))), failure);
     return;
   }
