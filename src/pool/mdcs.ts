@@ -76,7 +76,7 @@ export class StoreMdcs implements Mdcs {
     this.#indicesOf(id);
     let opening = this.#open.get(id.logA);
     if (opening === undefined) {
-      opening = this.#openPair(id);
+      opening = this.#store.opening(() => this.#openPair(id));
       this.#open.set(id.logA, opening);
       opening.catch(() => this.#open.delete(id.logA));
     }

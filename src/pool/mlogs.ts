@@ -69,7 +69,7 @@ export class StoreMlogs implements Mlogs {
     const wanted = options.compactionSemantics === true;
     let opening = this.#open.get(id);
     if (opening === undefined) {
-      opening = this.#openLog(id, wanted);
+      opening = this.#store.opening(() => this.#openLog(id, wanted));
       this.#open.set(id, opening);
       opening.catch(() => this.#open.delete(id));
     }

@@ -139,7 +139,7 @@ async function leave(
     return;
   }
   const closing = store.shutdown(force);
-  if (!force && store.held.size > 0) return closing;
+  if (!force && store.inUse) return closing;
   active.handles.delete(handle);
   active.closing = closing.finally(() => forget(pools, key, active));
   await active.closing;

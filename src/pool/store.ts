@@ -78,6 +78,7 @@ export class Store implements ReaderContext, MappableStore {
   commitCount = 0;
   deleteCount = 0;
   readonly #deleting = new Set<number>();
+  readonly #opening = new Set<Promise<unknown>>();
   #failure: MpoolError | null = null;
   #closed = false;
   #closing: Promise<void> | null = null;
@@ -146,9 +147,9 @@ export class Store implements ReaderContext, MappableStore {
     if (this.#closed) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.superblock.name}`);
   }
 
-  /** @throws ERR_MPOOL_CLOSED, ERR_MPOOL_READ_ONLY, ERR_MPOOL_FAILED */
+  /** @throws ERR_MPOOL_CLOSED once shutting down has begun, ERR_MPOOL_READ_ONLY, ERR_MPOOL_FAILED */
   assertWritable(): void {
-    this.assertOpen();
+    this.#assertStays();
     if (this.readOnly) throw new MpoolError('ERR_MPOOL_READ_ONLY', `pool ${this.superblock.name}`);
     if (this.#failure !== null) {
       throw new MpoolError('ERR_MPOOL_FAILED', `pool ${this.superblock.name}`, {
@@ -172,6 +173,26 @@ export class Store implements ReaderContext, MappableStore {
       'ERR_MPOOL_NOT_FOUND',
       `pool ${this.superblock.name} has no ${mediaClass}`,
     );
+  }
+
+  /** Something is open or uncommitted, or being opened: only who forces it closes the pool. */
+  get inUse(): boolean {
+    return this.held.size > 0 || this.#opening.size > 0;
+  }
+
+  /**
+   * Opens what then is in `held`: who shuts the pool down waits for it, so that it is released with the rest.
+   * @throws ERR_MPOOL_CLOSED once that has begun
+   */
+  async opening<T>(work: () => Promise<T>): Promise<T> {
+    this.#assertStays();
+    const working = work();
+    this.#opening.add(working);
+    try {
+      return await working;
+    } finally {
+      this.#opening.delete(working);
+    }
   }
 
   /** Index of a committed object, not being deleted. @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_UNCOMMITTED */
@@ -291,10 +312,11 @@ export class Store implements ReaderContext, MappableStore {
    */
   shutdown(force: boolean): Promise<void> {
     if (this.#closing === null) {
-      if (!force && this.held.size > 0) {
+      if (!force && this.inUse) {
         const [first] = this.held;
         const rest = this.held.size > 1 ? ` and ${this.held.size - 1} more` : '';
-        return Promise.reject(new MpoolError('ERR_MPOOL_BUSY', `${first!.what}${rest}`));
+        const detail = first === undefined ? 'a log is being opened' : `${first.what}${rest}`;
+        return Promise.reject(new MpoolError('ERR_MPOOL_BUSY', detail));
       }
       this.#closing = this.#shutdown();
     }
@@ -305,7 +327,7 @@ export class Store implements ReaderContext, MappableStore {
     const errors: unknown[] = [];
     const attempt = (work: Promise<void>): Promise<void> => work.catch((e) => void errors.push(e));
     await Promise.all([...this.background].map((work) => work.stop()));
-    await Promise.all([...this.held].map((held) => attempt(held.release())));
+    await this.#releaseHeld(attempt);
     this.#closed = true;
     await attempt(this.maps.close());
     await this.reader.idle();
@@ -316,6 +338,22 @@ export class Store implements ReaderContext, MappableStore {
     }
     for (const media of this.allMedia) await attempt(media.device.close());
     if (errors.length > 0) throw errors[0];
+  }
+
+  /** Also what comes to be held meanwhile: whoever began before the end did goes on until it holds something. */
+  async #releaseHeld(attempt: (work: Promise<void>) => Promise<void>): Promise<void> {
+    const released = new Set<Held>();
+    for (;;) {
+      await Promise.allSettled(this.#opening);
+      const left = [...this.held].filter((held) => !released.has(held));
+      if (left.length === 0) return;
+      for (const held of left) released.add(held);
+      await Promise.all(left.map((held) => attempt(held.release())));
+    }
+  }
+
+  #assertStays(): void {
+    if (this.#closing !== null) throw new MpoolError('ERR_MPOOL_CLOSED', `pool ${this.name}`);
   }
 
   #countsOf(index: number): ObjectCounts {

@@ -198,6 +198,11 @@ export class SimHost implements Host {
     touchPages(this.#context, cache, path, offsetBytes, lengthBytes);
   }
 
+  /** How many pages of a range the page cache holds, whoever mapped the device. */
+  cachedPages(path: string, offsetBytes: number, lengthBytes: number): number {
+    return this.#cacheOf(this.disk(path), path).residentPages(offsetBytes, lengthBytes);
+  }
+
   /** The first rule that matches an operation decides about it. */
   addFault(rule: FaultRule): Fault {
     return this.#operations.addFault(rule);

@@ -20,6 +20,8 @@ export interface Scenario {
   /** A second disk that is no part of the pool yet. */
   spareDisk?: boolean;
   sizeBytes?: number;
+  /** Of the capacity class; 1 by default. */
+  mblockMib?: number;
   /** Not swept. */
   prepare?: (rig: Rig) => Promise<void>;
   run: (rig: Rig) => Promise<void>;
@@ -40,7 +42,7 @@ export async function newPool(
   seed = SEED,
 ): Promise<{ host: SimHost; model: PoolModel }> {
   const host = new SimHost({ seed, keepTrace: false, fileSectorBytes: sectorBytes });
-  const { devices = 'capacity', sizeBytes = 16 * MIB } = scenario;
+  const { devices = 'capacity', sizeBytes = 16 * MIB, mblockMib = 1 } = scenario;
   // Not a whole number of zones, so that the tail lies apart.
   const diskBytes = sizeBytes + 32 * PAGES;
   const isFile = devices === 'file';
@@ -52,7 +54,7 @@ export async function newPool(
     name: 'p1',
     capacity: {
       path: isFile ? FILE : CAPACITY,
-      mblockSizeBytes: MIB,
+      mblockSizeBytes: mblockMib * MIB,
       ...(isFile && { sizeBytes: diskBytes }),
     },
     ...(devices === 'both' && { staging: { path: STAGING, mblockSizeBytes: MIB } }),

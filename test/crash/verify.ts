@@ -59,7 +59,7 @@ export async function look(rig: Rig): Promise<Found> {
 }
 
 /** I4 and I14: the counters agree with each other and with a recount. */
-async function checkUsage({ pool, store }: Rig): Promise<void> {
+export async function checkUsage({ pool, store }: Rig): Promise<void> {
   for (const media of store.allMedia) {
     const usage = await pool.usage(media.mediaClass);
     const what = `usage of ${media.mediaClass}`;

@@ -61,6 +61,40 @@ test('close is refused while something is held, naming it, and can be tried agai
   await closeClean(setup);
 });
 
+test('a close waits for logs that are being opened: refused while they are, forced it closes them', async () => {
+  const setup = await freshPool();
+  const { pool } = setup;
+  const allocation = await pool.mlogs.alloc({ capacityBytes: 65_536 });
+  await allocation.commit();
+  const opening = [pool.mlogs.open(allocation.id), pool.mdcs.root()];
+  await turns(1);
+  await refuses(() => pool.close(), 'ERR_MPOOL_BUSY', /a log is being opened/);
+  // Looks that nothing is in flight.
+  await closeClean(setup, true);
+  const logs = await Promise.all(opening);
+  for (const log of logs) await refuses(() => log.append('too late'), 'ERR_MPOOL_CLOSED');
+  await closeClean({ host: setup.host, pool: await openHere(setup.host) });
+});
+
+test('nothing is begun any more once a close has: what it waits for would never end', async () => {
+  for (let lateBy = 0; lateBy < 12; lateBy++) {
+    const setup = await freshPool();
+    const { mblocks, mlogs, mdcs } = setup.pool;
+    const root = await mdcs.root();
+    await root.append(pattern(20_000));
+    const late = [
+      async () => (await mlogs.alloc({ capacityBytes: 65_536 })).commit(),
+      async () => (await mdcs.alloc({ capacityBytes: 65_536 })).commit(),
+      async () => (await mblocks.alloc()).write(pattern(5000)),
+    ];
+    const closing = closeClean(setup, true);
+    await turns(lateBy);
+    for (const begin of late) await refuses(begin, 'ERR_MPOOL_CLOSED');
+    await closing;
+    assert.equal(setup.host.inFlightCount, 0, 'nothing is in flight');
+  }
+});
+
 test('a forced close closes and aborts all that is held; nothing works afterwards', async () => {
   const setup = await freshPool();
   const { pool } = setup;

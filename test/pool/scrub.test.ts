@@ -82,6 +82,22 @@ function told(report: Pick<CheckReport, 'findings'>): string[] {
   });
 }
 
+test('a class that was added and grew since the pool was opened is nothing to warn of', async () => {
+  const { host, pool: made } = await freshPool({ sizeBytes: 24 * MIB });
+  await made.close();
+  host.addDisk(B, { sizeBytes: 8 * MIB });
+  const { pool } = await openAgain(host);
+  await pool.addMediaClass('staging', { path: B, mblockSizeBytes: MIB });
+  host.disk(B).resize(10 * MIB);
+  await pool.grow();
+  const { findings } = await pool.scrub(FAST);
+  assert.deepEqual(
+    findings.filter(({ severity }) => severity !== 'note'),
+    [],
+  );
+  await pool.close();
+});
+
 test('a whole pool: everything is verified, as check does', async () => {
   const { host, pool } = await filledPool();
   const progress: number[] = [];

@@ -3,8 +3,12 @@
 import { isMpoolError } from '../../src/base/errors.ts';
 import { below, chance, type SeededPrng } from '../../src/base/prng.ts';
 import { PAGE_BYTES } from '../../src/base/units.ts';
-import type { MblockId, Mlog, MlogId, Temperature } from '../../src/pool/api.ts';
+import type { MblockId, MblockMap, Mlog, MlogId, PoolParameters } from '../../src/pool/api.ts';
 import { contentOf, isRefusal, MIB, recordOf, type Rig, STAGING } from '../crash/rig.ts';
+import { lengthOf, onlyMpoolErrors, sameBytes, take } from './choices.ts';
+import { checkClosed, endMap, keepMap, openMap, press, some, useMap } from './held-maps.ts';
+import { commitAndDelete, deleteTwice, mapAndReuse } from './races.ts';
+import type { World } from './world.ts';
 
 /** How often each is drawn. */
 export const ACTION_WEIGHTS = {
@@ -13,7 +17,15 @@ export const ACTION_WEIGHTS = {
   delete: 10,
   read: 8,
   'map-read': 6,
-  pressure: 2,
+  'keep-map': 4,
+  'use-map': 8,
+  'end-map': 2,
+  'delete-twice': 1,
+  'commit-and-delete': 2,
+  'map-and-reuse': 2,
+  'close-handle': 1,
+  pressure: 4,
+  starve: 2,
   'fill-up': 1,
   'new-log': 5,
   'delete-log': 2,
@@ -24,7 +36,7 @@ export const ACTION_WEIGHTS = {
   'replace-log': 6,
   'mark-compaction': 2,
   label: 3,
-  spare: 1,
+  parameters: 1,
   'compact-metadata': 3,
   scrub: 1,
   usage: 1,
@@ -36,29 +48,15 @@ export const ACTION_WEIGHTS = {
 
 type ActionName = keyof typeof ACTION_WEIGHTS;
 
-/** What the users of one activation share. */
-export class World {
-  readonly busy = new Set<bigint | string>();
-  /** Logs that failed: not used again until the pool is reopened. */
-  readonly failed = new Set<bigint>();
-  /** Faults were set: reads may fail, and a scrub may tell of it. */
-  faulty = false;
-  actions = 0;
-  errors = 0;
-  /** How many of each succeeded, and errors by their code. */
-  readonly seen = new Map<string, number>();
-
-  see(what: string): void {
-    this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
-  }
-}
-
 export class User {
-  readonly #rig: Rig;
+  #rig: Rig;
+  readonly #first: Rig;
   readonly #world: World;
 
-  constructor(rig: Rig, world: World) {
-    this.#rig = rig;
+  /** @param first of the pool; the user has a handle of its own, unless told that it is this one */
+  constructor(first: Rig, world: World, isFirst: boolean) {
+    this.#first = first;
+    this.#rig = isFirst ? first : first.another();
     this.#world = world;
   }
 
@@ -89,18 +87,26 @@ export class User {
     delete: (prng) => this.#delete(prng, 1 + below(prng, 3)),
     read: (prng) => this.#read(prng),
     'map-read': (prng) => this.#mapRead(prng),
-    pressure: async (prng) => this.#rig.host.memory.leaveFree(below(prng, 64) * PAGE_BYTES),
+    'keep-map': (prng) => this.#keepMap(prng),
+    'use-map': (prng) => useMap(this.#rig, this.#world, prng),
+    'end-map': (prng) => this.#endMap(prng),
+    'delete-twice': (prng) => this.#delete(prng, 2, (ids) => deleteTwice(this.#rig, ids)),
+    'commit-and-delete': (prng) => commitAndDelete(this.#rig, prng),
+    'map-and-reuse': (prng) => this.#mapAndReuse(prng),
+    'close-handle': () => this.#closeHandle(),
+    starve: (prng) => this.#starve(prng),
+    pressure: async (prng) => press(this.#rig, prng),
     'fill-up': (prng) => this.#fillUp(prng),
     'new-log': (prng) => this.#newLog(prng),
     'delete-log': (prng) => this.#deleteLog(prng),
-    append: (prng) => this.#withLog(prng, (id) => this.#append(id, prng)),
+    append: (prng) => this.#withLog(prng, (id) => this.#append(id, prng), 'beside others'),
     'read-log': (prng) => this.#withLog(prng, (id) => this.#readLog(id)),
     'close-log': (prng) => this.#withLog(prng, (id) => this.#rig.closeLog(id)),
-    'sync-log': (prng) => this.#withLog(prng, (id) => this.#rig.sync(id)),
+    'sync-log': (prng) => this.#withLog(prng, (id) => this.#rig.sync(id), 'beside others'),
     'replace-log': (prng) => this.#withLog(prng, (id) => this.#replaceLog(id, prng)),
     'mark-compaction': (prng) => this.#withLog(prng, (id) => this.#markCompaction(id, prng)),
     label: (prng) => this.#alone('label', () => this.#rig.setLabel(`label-${prng.u32()}`)),
-    spare: (prng) => this.#rig.pool.setParameters({ sparePercentCapacity: below(prng, 30) }),
+    parameters: (prng) => this.#setParameters(prng),
     'compact-metadata': (prng) => this.#compactMetadata(prng),
     scrub: () => this.#scrub(),
     usage: () => this.#usage(),
@@ -139,12 +145,16 @@ export class User {
     await mblock.abort();
   }
 
-  async #delete(prng: SeededPrng, count: number): Promise<void> {
+  async #delete(
+    prng: SeededPrng,
+    count: number,
+    how: (ids: bigint[]) => Promise<void> = (ids) => this.#rig.deleteMblocks(ids),
+  ): Promise<void> {
     const ids = this.#mblocks();
     const chosen: bigint[] = [];
     while (chosen.length < count && ids.length > 0) chosen.push(take(ids, prng));
     if (chosen.length === 0) return;
-    await this.#exclusively(chosen, () => this.#rig.deleteMblocks(chosen));
+    await this.#world.exclusively(chosen, () => how(chosen));
   }
 
   async #read(prng: SeededPrng): Promise<void> {
@@ -160,14 +170,10 @@ export class User {
 
   /** Also while others delete the objects: a map keeps what it has. */
   async #mapRead(prng: SeededPrng): Promise<void> {
-    const { model, pool } = this.#rig;
-    const known = this.#mblocks();
-    const ids: bigint[] = [];
-    while (ids.length < 3 && known.length > 0) ids.push(take(known, prng));
+    const ids = some(this.#mblocks(), prng);
     if (ids.length === 0) return;
-    const wanted = ids.map((id) => model.objects.get(id)!.bytes!);
-    const temperature = (['cold', 'warm', 'hot', 'pinned'] as Temperature[])[below(prng, 4)]!;
-    const map = await pool.map(ids as MblockId[], { temperature, linear: chance(prng, 0.2) });
+    const held = await openMap(this.#rig, ids, prng);
+    const { map, wanted } = held;
     try {
       for (let reads = 1 + below(prng, 4); reads > 0; reads--) {
         const index = below(prng, ids.length);
@@ -177,13 +183,67 @@ export class User {
         const found = await map.read(index, from, length);
         sameBytes(found, bytes.subarray(from, from + length), `I11: 0x${ids[index]!.toString(16)}`);
         if (chance(prng, 0.3)) await this.#rig.host.clock.advance(below(prng, 3000));
-        if (chance(prng, 0.2)) await map.purge();
+        if (chance(prng, 0.2)) await this.#purge(map);
         if (chance(prng, 0.2)) await map.adviseAll('willneed');
       }
       await map.residency();
     } finally {
-      await map.unmap();
+      await endMap(held);
     }
+  }
+
+  async #purge(map: MblockMap): Promise<void> {
+    this.#world.evictionsAsked += 1;
+    await map.purge();
+  }
+
+  async #keepMap(prng: SeededPrng): Promise<void> {
+    const ids = some(this.#mblocks(), prng);
+    if (ids.length > 0) await keepMap(this.#rig, this.#world, ids, prng);
+  }
+
+  async #endMap(prng: SeededPrng): Promise<void> {
+    const { maps } = this.#world;
+    if (maps.length > 0) await endMap(maps.splice(below(prng, maps.length), 1)[0]!);
+  }
+
+  /** Memory gets short, and stays so for a while: what is mapped is there still, if not in memory. */
+  async #starve(prng: SeededPrng): Promise<void> {
+    const { host } = this.#rig;
+    await this.#keepMap(prng);
+    await useMap(this.#rig, this.#world, prng);
+    host.environment.mcache.reaper.configure({ enabled: true, ttlMs: 1 + below(prng, 500) });
+    host.memory.leaveFree(below(prng, 16) * PAGE_BYTES);
+    await host.clock.advance(below(prng, 8000));
+    await useMap(this.#rig, this.#world, prng);
+    if (chance(prng, 0.7)) host.memory.leaveFree(2 ** 33);
+  }
+
+  async #mapAndReuse(prng: SeededPrng): Promise<void> {
+    const ids = this.#mblocks();
+    if (ids.length === 0) return;
+    const id = take(ids, prng);
+    const reuse = (): Promise<void> => mapAndReuse(this.#rig, this.#world, id, prng);
+    await this.#world.exclusively([id], reuse);
+  }
+
+  /** While all that was asked through it may be under way; then another one. */
+  async #closeHandle(): Promise<void> {
+    if (this.#rig === this.#first) return;
+    const { pool } = this.#rig;
+    this.#rig = this.#first.another();
+    await pool.close({ force: true });
+    checkClosed(this.#world, pool);
+  }
+
+  async #setParameters(prng: SeededPrng): Promise<void> {
+    const changes: Partial<PoolParameters>[] = [
+      { sparePercentCapacity: below(prng, 30) },
+      { readAheadPages: below(prng, 33) },
+      { mappedRegionLog2: 27 + below(prng, 6), mode: below(prng, 0o1000) },
+      ...(this.#rig.model.staging === 'yes' ? [{ sparePercentStaging: below(prng, 30) }] : []),
+    ];
+    await this.#rig.pool.setParameters(changes[below(prng, changes.length)]!);
   }
 
   /** Takes all space there is; then deletion must work (I13). */
@@ -308,6 +368,10 @@ export class User {
     const { path } = store.capacity.device;
     const sizeBytes = host.disk(path).sizeBytes + (16 + below(prng, 800)) * PAGE_BYTES;
     host.disk(path).resize(sizeBytes);
+    const staging = store.staging?.device.path;
+    if (staging !== undefined && chance(prng, 0.3)) {
+      host.disk(staging).resize(host.disk(staging).sizeBytes + below(prng, 800) * PAGE_BYTES);
+    }
     await this.#rig.grow(sizeBytes);
   }
 
@@ -316,18 +380,23 @@ export class User {
     if (model.staging === 'no' && host.paths.includes(STAGING)) await this.#rig.addStaging();
   }
 
-  async #withLog(prng: SeededPrng, use: (id: bigint) => Promise<void>): Promise<void> {
+  async #withLog(
+    prng: SeededPrng,
+    use: (id: bigint) => Promise<void>,
+    how: 'alone' | 'beside others' = 'alone',
+  ): Promise<void> {
     const { objects, logs } = this.#rig.model;
-    const { busy, failed } = this.#world;
-    const usable = [...logs.keys()].filter(
-      (id) => objects.get(id)!.there === 'yes' && !busy.has(id) && !failed.has(id),
-    );
+    const world = this.#world;
+    const isFree = (id: bigint): boolean =>
+      !world.busy.has(id) && !world.failed.has(id) && (how !== 'alone' || !world.shared.has(id));
+    const usable = [...logs.keys()].filter((id) => objects.get(id)!.there === 'yes' && isFree(id));
     if (usable.length === 0) return;
     const id = take(usable, prng);
     try {
-      await this.#exclusively([id], () => use(id));
+      if (how === 'alone') await world.exclusively([id], () => use(id));
+      else await world.together(id, () => use(id));
     } catch (error) {
-      if (!isRefusal(error)) failed.add(id);
+      if (!isRefusal(error)) world.failed.add(id);
       throw error;
     }
   }
@@ -340,32 +409,6 @@ export class User {
   }
 
   async #alone(what: string, use: () => Promise<void>): Promise<void> {
-    if (!this.#world.busy.has(what)) await this.#exclusively([what], use);
+    if (!this.#world.busy.has(what)) await this.#world.exclusively([what], use);
   }
-
-  async #exclusively(ids: readonly (bigint | string)[], use: () => Promise<void>): Promise<void> {
-    for (const id of ids) this.#world.busy.add(id);
-    try {
-      await use();
-    } finally {
-      for (const id of ids) this.#world.busy.delete(id);
-    }
-  }
-}
-
-function lengthOf(prng: SeededPrng): number {
-  if (chance(prng, 0.03)) return below(prng, MIB - 2 * PAGE_BYTES);
-  return chance(prng, 0.3) ? below(prng, 3) * PAGE_BYTES : below(prng, 6 * PAGE_BYTES);
-}
-
-function take(ids: bigint[], prng: SeededPrng): bigint {
-  return ids.splice(below(prng, ids.length), 1)[0]!;
-}
-
-function sameBytes(found: Uint8Array, wanted: Uint8Array, what: string): void {
-  if (Buffer.compare(found, wanted) !== 0) throw new Error(`${what} has other bytes`);
-}
-
-function onlyMpoolErrors(error: unknown): void {
-  if (!isMpoolError(error)) throw error;
 }

@@ -81,6 +81,10 @@ async function lowerNumbers(now: () => Step[], fails: Fails): Promise<void> {
 /** The simplest first. */
 function* simplerThan(step: Step): Generator<Step> {
   if ('user' in step && step.user > 0) yield { ...step, user: 0 };
+  if (step.kind === 'act' && step.overlapped === true) {
+    const { kind, user, action, seed } = step;
+    yield { kind, user, action, seed };
+  }
   if (step.kind === 'cut') {
     for (let operations = 1; operations < step.operations; operations++) {
       yield { ...step, operations };
@@ -88,6 +92,12 @@ function* simplerThan(step: Step): Generator<Step> {
   }
   if (step.kind !== 'end') return;
   const { end } = step;
+  for (const name of ['abrupt', 'cutAfter', 'fault', 'recoveryCutAfter'] as const) {
+    if (end[name] === undefined) continue;
+    const simpler = { ...end };
+    delete simpler[name];
+    yield { ...step, end: simpler };
+  }
   if (end.verify === 'full') yield { ...step, end: { ...end, verify: 'light' } };
   for (const name of end.survivors.length > 1 ? end.survivors : []) {
     yield { ...step, end: { ...end, survivors: [name] } };
