@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
-import { below, chance, SeededPrng } from '../../src/base/prng.ts';
+import { below, SeededPrng } from '../../src/base/prng.ts';
 import type { Pool } from '../../src/index.ts';
 import {
   allSurvive,
@@ -55,8 +55,10 @@ export async function replay(episode: Episode, options: ReplayOptions): Promise<
   const { logPath, witness } = episode;
   const { seed, images, untilMs = Infinity } = options;
   const counts = count(logPath);
-  const share = images === undefined ? 1 : images / 2 / Math.max(counts.boundaries, 1);
   const prng = new SeededPrng(seed);
+  const each = (images ?? 2 * counts.boundaries) / 2;
+  const isBareTurn = everySoOften(counts.boundaries / each, prng);
+  const isTornTurn = everySoOften(counts.records / each, prng);
   const state = new Replay();
   const checks = new ImageCheck(options.keep ?? true);
   let [place, boundary, events] = [0, 0, 0];
@@ -75,11 +77,11 @@ export async function replay(episode: Episode, options: ReplayOptions): Promise<
       if (isBoundary) boundary += 1;
       // The first thing told says that there is a pool.
       if (events === 0 || performance.now() > untilMs) continue;
-      if (isBoundary && chance(prng, share)) {
+      if (isBoundary && isBareTurn()) {
         counts.bare += 1;
         await look(noneSurvive);
       }
-      if (chance(prng, (share * counts.boundaries) / counts.records)) {
+      if (isTornTurn()) {
         counts.torn += 1;
         await look(somePolicy(state, prng));
       }
@@ -91,6 +93,18 @@ export async function replay(episode: Episode, options: ReplayOptions): Promise<
   rmSync(logPath);
   const { records: _, ...replayed } = counts;
   return replayed;
+}
+
+/** True once in about `interval` times: never far from it, and not in step with anything. */
+function everySoOften(interval: number, prng: SeededPrng): () => boolean {
+  if (interval <= 1) return () => true;
+  let left = interval / 2;
+  return () => {
+    left -= 1;
+    if (left > 0) return false;
+    left += interval * (0.5 + below(prng, 1001) / 1000);
+    return true;
+  };
 }
 
 function somePolicy(state: Replay, prng: SeededPrng): SurvivorPolicy {

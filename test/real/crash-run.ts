@@ -1,5 +1,6 @@
 // Real work on a FUSE file, and every image that a power cut can have left of it, for as long as is asked:
 //   REAL_SECONDS=600 SEED=1 npm run test:real
+//   REAL_IMAGES=100 …    only about so many of each episode: more episodes
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,6 +13,8 @@ import type { Fault } from './fuse-medium.ts';
 import { type EpisodeOptions, ownerEpisode } from './owner-episode.ts';
 
 const FAILURES_MAX = 3;
+const images =
+  process.env['REAL_IMAGES'] === undefined ? undefined : Number(process.env['REAL_IMAGES']);
 const seconds = Number(process.env['REAL_SECONDS'] ?? 60);
 const first = Number(process.env['SEED'] ?? Date.now() % 1e6);
 
@@ -34,10 +37,10 @@ async function runOne(seed: number, folder: string, untilMs: number): Promise<Re
   const prng = new SeededPrng(seed);
   const isDaemon = below(prng, 2) === 0;
   const fault = drawFault(prng);
-  const options: EpisodeOptions = { seed, ms: 1500 + below(prng, 1500), kills: 1 + below(prng, 3) };
+  const options: EpisodeOptions = { seed, ms: 300 + below(prng, 1500), kills: 1 + below(prng, 3) };
   if (fault !== undefined) options.kills += 1;
   const episode = await (isDaemon ? daemonEpisode : ownerEpisode)(folder, { ...options, fault });
-  const counts = await replay(episode, { seed, untilMs });
+  const counts = await replay(episode, { seed, images, untilMs });
   const how = `${isDaemon ? 'daemon' : 'owner'} ${options.kills} kills ${JSON.stringify(fault) ?? ''}`;
   console.log(`SEED=${seed} ${how} ${JSON.stringify(counts)}`);
   return counts;

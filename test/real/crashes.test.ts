@@ -15,7 +15,7 @@ import { ownerEpisode } from './owner-episode.ts';
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 1e6);
 const skip = noFuse() ?? false;
-const IMAGES = 16;
+const IMAGES = 12;
 
 test(`power cuts under an owner that is killed, SEED=${seed}`, { skip }, async (t) => {
   const folder = temporaryFolder(t);
@@ -23,7 +23,7 @@ test(`power cuts under an owner that is killed, SEED=${seed}`, { skip }, async (
   const counts = await replay(episode, { seed, images: IMAGES });
   t.diagnostic(JSON.stringify(counts));
   assert.ok(
-    counts.boundaries > 20 && counts.bare > 3 && counts.torn > 3,
+    counts.boundaries > 20 && counts.bare > 2 && counts.torn > 2,
     'there was something to see',
   );
 });
@@ -34,7 +34,7 @@ test(`power cuts under a daemon that is killed, SEED=${seed}`, { skip }, async (
   const counts = await replay(episode, { seed, images: IMAGES });
   t.diagnostic(JSON.stringify(counts));
   assert.ok(
-    counts.boundaries > 20 && counts.bare > 3 && counts.torn > 3,
+    counts.boundaries > 20 && counts.bare > 2 && counts.torn > 2,
     'there was something to see',
   );
 });
@@ -55,7 +55,7 @@ test(
 test(`a flush that lies is found out, SEED=${seed}`, { skip }, async (t) => {
   const folder = temporaryFolder(t);
   const fault = { on: ['flush'], lies: true } as const;
-  const episode = await ownerEpisode(folder, { seed, ms: 600, kills: 1, fault });
+  const episode = await ownerEpisode(folder, { seed, ms: 400, kills: 1, fault });
   await assert.rejects(
     replay(episode, { seed, images: 100, keep: false }),
     /SEED=.* record \d+ of /,

@@ -26,10 +26,17 @@ export interface FuseOptions {
   logPath?: string | undefined;
 }
 
+interface Answer {
+  result?: unknown;
+  error?: string;
+}
+
 export class FuseFile {
   readonly path: string;
   readonly logPath: string;
   readonly #child: ChildProcess;
+  /** Of what it was told last. */
+  #answered: (answer: Answer) => void = () => {};
 
   /** In a folder that is there; to be unmounted by whoever mounts it, and gone with this process in any case. */
   static async mount(folder: string, options: FuseOptions): Promise<FuseFile> {
@@ -57,6 +64,8 @@ export class FuseFile {
 
   private constructor(child: ChildProcess, path: string, logPath: string) {
     this.#child = child;
+    child.on('message', (answer: Answer) => this.#answered(answer));
+    child.on('exit', () => this.#answered({ error: 'its process ended' }));
     this.path = path;
     this.logPath = logPath;
   }
@@ -66,10 +75,9 @@ export class FuseFile {
     name: Name,
     value: Commands[Name][0],
   ): Promise<Commands[Name][1]> {
+    const answer = new Promise<Answer>((resolve) => (this.#answered = resolve));
     this.#child.send({ name, value });
-    const answer = once(this.#child, 'message');
-    const ended = once(this.#child, 'exit').then(() => [{ error: 'its process ended' }]);
-    const [{ result, error }] = await Promise.race([answer, ended]);
+    const { result, error } = await answer;
     assert.equal(error, undefined, `${name}: ${error}`);
     return result as Commands[Name][1];
   }
