@@ -72,8 +72,8 @@ async function main(): Promise<number> {
     episodes += 1;
     if (performance.now() > endMs) break;
   }
-  const images = (total.bare ?? 0) + (total.torn ?? 0);
-  console.log(`${episodes} episodes, ${images} images, ${failed} failed: ${JSON.stringify(total)}`);
+  const seen = (total.bare ?? 0) + (total.torn ?? 0);
+  console.log(`${episodes} episodes, ${seen} images, ${failed} failed: ${JSON.stringify(total)}`);
   return failed;
 }
 

@@ -11,7 +11,7 @@ import { MIB, POOL, Service } from '../e2e/rig.ts';
 import { comparePool, Expectation, type Told } from '../e2e/told.ts';
 import type { Episode, Witness } from './crash-episode.ts';
 import { FuseFile } from './fuse-file.ts';
-import type { EpisodeOptions } from './owner-episode.ts';
+import { type EpisodeOptions, isAtWork } from './owner-episode.ts';
 
 const CLIENTS = 3;
 const POOL_BYTES = 128 * MIB;
@@ -55,6 +55,7 @@ export async function daemonEpisode(folder: string, options: EpisodeOptions): Pr
     const prng = new SeededPrng(seed);
     let clients = await startClients(service, file, seed);
     for (let kill = 0; kill < kills; kill++) {
+      if (kill === 0) await isAtWork(file);
       await sleep(ms / kills / 2 + below(prng, ms / kills));
       if (kill === kills - 1) clients[0]!.kill('SIGKILL');
       if (options.fault !== undefined && kill === 0) {

@@ -29,9 +29,11 @@ import { type Answer, type Fault, type Jitter, Medium } from './fuse-medium.ts';
 
 export interface Commands {
   fault: [readonly Fault[], null];
+  /** Answers what was held. */
+  release: [null, null];
   jitter: [Jitter | null, null];
   listenTo: [string, number];
-  counts: [null, Medium['counts'] & { logBytes: number }];
+  counts: [null, Medium['counts'] & { logBytes: number; held: number }];
   /** What a reader finds now goes to that file. */
   save: [string, null];
   /** The file is gone, its log complete. */
@@ -149,6 +151,10 @@ const commands: {
     medium.setFaults(faults);
     return null;
   },
+  async release() {
+    medium.release();
+    return null;
+  },
   async jitter(settings) {
     medium.setJitter(settings ?? undefined);
     return null;
@@ -157,7 +163,7 @@ const commands: {
     return medium.listenTo(told);
   },
   async counts() {
-    return { ...medium.counts, logBytes: medium.logBytes };
+    return { ...medium.counts, logBytes: medium.logBytes, held: medium.heldCount };
   },
   async save(to) {
     writeFileSync(to, medium.content);

@@ -22,6 +22,8 @@ export interface Fault {
   errno?: Errno | undefined;
   /** Answered so much later. */
   delayMs?: number | undefined;
+  /** Not answered before release(). */
+  holds?: boolean | undefined;
   /** A flush that is answered and did nothing. */
   lies?: boolean | undefined;
 }
@@ -50,12 +52,22 @@ interface Rule extends Fault {
 const TOLD_BYTES = 65_536;
 
 export class Medium {
-  readonly counts = { read: 0, write: 0, flush: 0, discard: 0, resize: 0, failed: 0, durable: 0 };
+  readonly counts = {
+    read: 0,
+    write: 0,
+    flush: 0,
+    discard: 0,
+    resize: 0,
+    failed: 0,
+    durable: 0,
+    told: 0,
+  };
   readonly #log: WriteLogWriter;
   #content: Buffer;
   #lastOperation = 0;
   #faults: Rule[] = [];
   #jitter: { settings: Jitter; prng: SeededPrng } | undefined;
+  readonly #held: (() => void)[] = [];
   readonly #told: Told[] = [];
   readonly #toldBytes = Buffer.alloc(TOLD_BYTES);
 
@@ -81,6 +93,16 @@ export class Medium {
     this.#faults = faults.map((fault) => {
       return { ...fault, after: fault.after ?? 0, times: fault.times ?? Infinity };
     });
+  }
+
+  /** How many are held. */
+  get heldCount(): number {
+    return this.#held.length;
+  }
+
+  /** Answers all that is held. */
+  release(): void {
+    for (const finish of this.#held.splice(0)) finish();
   }
 
   setJitter(settings: Jitter | undefined): void {
@@ -174,7 +196,8 @@ export class Medium {
       });
     };
     const delayMs = (fault?.delayMs ?? 0) + this.#jitterMs();
-    if (delayMs > 0) setTimeout(finish, delayMs);
+    if (fault?.holds === true) this.#held.push(finish);
+    else if (delayMs > 0) setTimeout(finish, delayMs);
     else finish();
   }
 
@@ -215,7 +238,9 @@ export class Medium {
       const end = bytes.lastIndexOf(10) + 1;
       told.rest = bytes.subarray(end);
       for (const line of bytes.toString('utf8', 0, end).split('\n')) {
-        if (line !== '') this.#log.append('event', number, { payload: Buffer.from(line) });
+        if (line === '') continue;
+        this.counts.told += 1;
+        this.#log.append('event', number, { payload: Buffer.from(line) });
       }
     }
   }

@@ -7,13 +7,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { below, SeededPrng } from '../../src/base/prng.ts';
 import { create, type Pool } from '../../src/index.ts';
 import { program } from '../device/places.ts';
+import { MIB, until } from '../e2e/rig.ts';
 import { compareOwned } from '../kill/compare.ts';
 import { type Event, Expectation } from '../kill/events.ts';
 import type { Episode, Witness } from './crash-episode.ts';
 import { FuseFile } from './fuse-file.ts';
 import type { Fault } from './fuse-medium.ts';
 
-const MIB = 2 ** 20;
 const POOL_BYTES = 64 * MIB;
 
 export class OwnerWitness implements Witness {
@@ -47,6 +47,7 @@ export async function ownerEpisode(folder: string, options: EpisodeOptions): Pro
     for (let kill = 0; kill < kills; kill++) {
       const owner = await startOwner(file, folder, seed + kill);
       const exited = once(owner, 'exit');
+      if (kill === 0) await isAtWork(file);
       await sleep(ms / kills / 2 + below(prng, ms / kills));
       if (fault !== undefined && kill === 0) {
         await file.tell('fault', [fault]);
@@ -62,6 +63,11 @@ export async function ownerEpisode(folder: string, options: EpisodeOptions): Pro
     await file.kill();
   }
   return { logPath: file.logPath, witness: new OwnerWitness() };
+}
+
+/** Something was told: what comes before it, no image can be expected of. */
+export function isAtWork(file: FuseFile): Promise<void> {
+  return until('something is told', async () => (await file.tell('counts', null)).told > 0);
 }
 
 /** What it tells goes to a file that the medium listens to. */
