@@ -22,6 +22,7 @@ import {
   OP_WRITE,
   RWF_DSYNC,
 } from '../native/binding.ts';
+import { closeDescriptors } from './close-descriptors.ts';
 import type { Device, Done, Durability } from './device.ts';
 import type { DeviceLimits } from './device-limits.ts';
 import type { DeviceMapping } from './device-mapping.ts';
@@ -35,7 +36,6 @@ import { threadEngine } from './thread-engine.ts';
 const { errno: E } = constants;
 /** Answers that mean: this device has no discard. It is advisory, so that is no failure. */
 const NO_DISCARD = new Set([E.EOPNOTSUPP, E.ENOTTY, E.ENOSYS, E.EINVAL, E.EPERM]);
-const closeDescriptor = promisify(close);
 const openDescriptor = promisify(open);
 
 export interface DirectDeviceOptions {
@@ -197,9 +197,7 @@ export class DirectDevice implements Device {
         this.#onIdle = resolve;
       });
     }
-    await closeDescriptor(this.#fd);
-    if (this.#backingFd !== undefined) await closeDescriptor(this.#backingFd);
-    if (this.#bufferedFd !== undefined) await closeDescriptor(this.#bufferedFd);
+    await closeDescriptors([this.#fd, this.#backingFd, this.#bufferedFd], this.path);
   }
 
   #check(offsetBytes: number, lengthBytes: number): void {

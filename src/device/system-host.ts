@@ -7,6 +7,7 @@ import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { binding } from '../native/binding.ts';
 import { claimBackingFile } from './backing-claim.ts';
 import { busyBlockDevice, claim } from './claim.ts';
+import { closeDescriptors } from './close-descriptors.ts';
 import type { Device } from './device.ts';
 import { deviceLimits } from './device-limits.ts';
 import { DirectDevice } from './direct-device.ts';
@@ -43,8 +44,8 @@ export class SystemHost implements Host {
       }
       return await makeDevice(fd, backingFd, path, options, direct);
     } catch (error) {
-      await closeDescriptor(fd);
-      if (backingFd !== undefined) await closeDescriptor(backingFd);
+      // What comes of that is not what went wrong first.
+      await closeDescriptors([fd, backingFd], path).catch(() => {});
       throw pathError(error, path);
     }
   }

@@ -11,8 +11,20 @@ export const ENGINES = ['io_uring', 'aio', 'threads'] as const;
 export const REFUSE = join(process.cwd(), 'native/build/refuse');
 
 /** A test, or a whole file of tests: whatever says when it is over. */
-interface Scope {
-  after(cleanUp: () => void): void;
+export interface Scope {
+  after(cleanUp: () => unknown): void;
+}
+
+/** For what is not a test: over when it is told so, the last clean-up first. */
+export class Lifetime implements Scope {
+  readonly #cleanUps: (() => unknown)[] = [];
+
+  after(cleanUp: () => unknown): void {
+    this.#cleanUps.push(cleanUp);
+  }
+  async end(): Promise<void> {
+    for (const cleanUp of this.#cleanUps.splice(0).toReversed()) await cleanUp();
+  }
 }
 
 /** A folder that goes with the test. */

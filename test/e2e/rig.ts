@@ -5,13 +5,12 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CreateOptions, Daemon, PoolParameters } from '../../src/client.ts';
 import { check } from '../../src/index.ts';
 import type { PoolMetrics } from '../../src/daemon/server/daemon-metrics.ts';
 import { connectSoon } from '../contract/test-daemon.ts';
-import { program } from '../device/places.ts';
+import { program, type Scope } from '../device/places.ts';
 
 export const MIB = 2 ** 20;
 export const POOL = 'p1';
@@ -57,7 +56,7 @@ export class Service {
   readonly #cleanUps: (() => unknown)[] = [];
 
   /** Serving, until the test is over. */
-  static async start(t: TestContext, options: ServiceOptions = {}): Promise<Service> {
+  static async start(t: Scope, options: ServiceOptions = {}): Promise<Service> {
     const service = new Service(options);
     t.after(() => service.#end());
     service.after(() => rmSync(service.folder, { recursive: true, force: true }));

@@ -8,12 +8,33 @@ export type Event =
   | { what: 'append' | 'synced'; number: number }
   | { what: 'compact' | 'compacted'; keepFrom: number; end: number };
 
-/** Bytes that are an object's own: never those of another. */
+const CONTENTS_MAX = 200;
+const contents = new Map<bigint, Uint8Array>();
+
+/** Bytes that are an object's own: never those of another. They are the same array again: not to be changed. */
 export function contentOf(id: bigint, lengthBytes: number): Uint8Array {
+  let content = contents.get(id);
+  if (content === undefined || content.length < lengthBytes) content = makeContent(id, lengthBytes);
+  // Those asked for last are kept.
+  contents.delete(id);
+  contents.set(id, content);
+  if (contents.size > CONTENTS_MAX) contents.delete(contents.keys().next().value!);
+  return content.subarray(0, lengthBytes);
+}
+
+function makeContent(id: bigint, lengthBytes: number): Uint8Array {
   const words = new Uint32Array(Math.ceil(lengthBytes / 4));
   const prng = new SeededPrng(Number(id & 0xffffffffn));
   for (let i = 0; i < words.length; i++) words[i] = prng.u32();
   return new Uint8Array(words.buffer, 0, lengthBytes);
+}
+
+/** What is in a pool. */
+export interface Found {
+  mblocks: ReadonlySet<string>;
+  /** Numbers of the records. */
+  first: number;
+  end: number;
 }
 
 /**
@@ -67,5 +88,21 @@ export class Expectation {
         this.mustBeginAt = event.keepFrom;
         break;
     }
+  }
+
+  /** What a kill left is what later ones must find. */
+  adopt({ mblocks, first, end }: Found): void {
+    for (const group of this.groups) {
+      if (group.some((name) => this.deleting.has(name))) continue;
+      for (const name of group) if (mblocks.has(name)) this.committed.add(name);
+    }
+    for (const name of this.deleting) {
+      if (!mblocks.has(name)) this.deleted.add(name);
+      else this.deleting.delete(name);
+    }
+    this.syncedEnd = end;
+    this.appendedEnd = end;
+    this.mayBeginAt = first;
+    this.mustBeginAt = first;
   }
 }

@@ -10,9 +10,10 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'node:test';
 import { below, SeededPrng } from '../../src/base/prng.ts';
-import { check, create, open, type Pool } from '../../src/index.ts';
 import { tally } from '../tally.ts';
-import { contentOf, type Event, Expectation } from './events.ts';
+import { check, create, open } from '../../src/index.ts';
+import { compareOwned } from './compare.ts';
+import { type Event, Expectation } from './events.ts';
 
 const kills = Number(process.env['KILLS'] ?? 12);
 const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
@@ -29,8 +30,7 @@ test(`a killed owner loses nothing: ${kills} kills, SEED=${seed}`, async (t) => 
   for (let kill = 0; kill < kills; kill++) {
     for (const event of await runAndKill(seed + kill, 150 + below(prng, 500))) expected.take(event);
     await using pool = await open(poolFile);
-    await compareObjects(pool, expected);
-    await compareRecords(pool, expected);
+    expected.adopt(await compareOwned(pool, expected));
   }
   const report = await check(poolFile, { data: true });
   assert.deepEqual(
@@ -65,57 +65,4 @@ async function runAndKill(childSeed: number, afterMs: number): Promise<Event[]> 
   assert.equal(await gone, 'SIGKILL', 'the child worked until it was killed');
   await reading;
   return events;
-}
-
-async function compareObjects(pool: Pool, expected: Expectation): Promise<void> {
-  const found = new Set<string>();
-  for await (const { id, writtenBytes } of pool.mblocks.list()) {
-    const name = String(id);
-    found.add(name);
-    assert.equal(
-      writtenBytes,
-      expected.begun.get(name),
-      `object ${name} was begun, with that length`,
-    );
-    assert.ok(!expected.deleted.has(name), `object ${name} stays deleted`);
-    const bytes = await pool.mblocks.read(id, 0, writtenBytes);
-    assert.ok(Buffer.compare(bytes, contentOf(id, writtenBytes)) === 0, `bytes of object ${name}`);
-  }
-  for (const name of expected.committed) {
-    if (!expected.deleting.has(name)) assert.ok(found.has(name), `object ${name} was acknowledged`);
-  }
-  for (const group of expected.groups) {
-    if (group.some((name) => expected.deleting.has(name))) continue;
-    const there = group.filter((name) => found.has(name)).length;
-    assert.ok(there === 0 || there === group.length, `objects ${group.join(', ')} are all or none`);
-    // What this kill left is what later ones must find.
-    if (there > 0) for (const name of group) expected.committed.add(name);
-  }
-  for (const name of expected.deleting) {
-    if (!found.has(name)) expected.deleted.add(name);
-    else expected.deleting.delete(name);
-  }
-}
-
-async function compareRecords(pool: Pool, expected: Expectation): Promise<void> {
-  await using root = await pool.mdcs.root();
-  const numbers: number[] = [];
-  for await (const record of root.records()) numbers.push(Number(Buffer.from(record)));
-  const [first = expected.syncedEnd] = numbers;
-  numbers.forEach((number, i) =>
-    assert.equal(number, first + i, 'records are in order, none missing'),
-  );
-  const end = first + numbers.length;
-  assert.ok(end >= expected.syncedEnd, `records up to ${expected.syncedEnd} are there, not ${end}`);
-  assert.ok(
-    end <= expected.appendedEnd,
-    `no record was made up: ${end} of ${expected.appendedEnd}`,
-  );
-  assert.ok(
-    first >= expected.mustBeginAt && first <= Math.max(expected.mayBeginAt, expected.mustBeginAt),
-  );
-  expected.syncedEnd = end;
-  expected.appendedEnd = end;
-  expected.mayBeginAt = first;
-  expected.mustBeginAt = first;
 }
