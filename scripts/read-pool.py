@@ -16,6 +16,7 @@ import uuid
 PAGE = 4096
 FRAME_BYTES_MAX = 262144
 TORN_WINDOW = 2 * 2**20
+WITNESSES = 1
 
 
 def crc_table():
@@ -127,7 +128,7 @@ def superblock(data, offset, copy):
     need(u32(data, 68) == crc32c(data[0:68] + bytes(4) + data[72:]), "checksum of the page")
     need(u64(data, 72) == offset and u32(data, 80) == copy, "written for another place")
     compatible, read_only, incompatible = struct.unpack_from("<III", data, 84)
-    need(incompatible == 0, "unknown incompatible features")
+    need(incompatible & ~WITNESSES == 0, "unknown incompatible features")
     if compatible == 0 and read_only == 0:
         reserved = data[66:68] + data[120:128] + data[288:512] + data[2560:]
         need(zero(reserved), "reserved bytes are not zero")
@@ -138,6 +139,7 @@ def superblock(data, offset, copy):
         "name": name.decode("ascii"),
         "uuid": data[40:56],
         "generation": u32(data, 58),
+        "witnesses": incompatible & WITNESSES != 0,
         "createdMs": u64(data, 96),
         "device": data[104:120],
         "capacity": descriptor(data[128:192]),
@@ -194,13 +196,16 @@ def choose(copies):
 class Log:
     """One log: its header, its records up to the end, and a verdict on what follows."""
 
-    def __init__(self, device, where, pool_uuid, object_id, sector):
+    def __init__(self, device, where, pool_uuid, object_id, sector, witnesses):
         self.device = device
         self.base = where[0] * PAGE
         self.size = where[1] * PAGE
         self.identity = pool_uuid + struct.pack("<Q", object_id)
         self.object_id = object_id
         self.sector = sector
+        self.witnesses = witnesses
+        self.boundaries = {PAGE: (0, 0)}
+        self.witness = (0, 0)
         self.problem = None
         self.records = []
         self.state = 0
@@ -239,7 +244,8 @@ class Log:
         generation, sequence, payload, payload_crc, previous, flags, durable, before, rest = (
             struct.unpack_from("<QQIIIIQQQ", head, 8)
         )
-        sane = 64 + payload <= FRAME_BYTES_MAX and flags <= 1 and rest == 0 and durable <= offset
+        sane = 64 + payload <= FRAME_BYTES_MAX and flags <= 1 and durable <= offset
+        sane = sane and (rest == 0 or self.witnesses)
         if generation != self.generation or not sane or (flags == 1 and payload != 0):
             return None
         length = (64 + payload + self.sector - 1) // self.sector * self.sector
@@ -255,6 +261,7 @@ class Log:
             "durable": durable,
             "before": before,
             "length": length,
+            "witness": (rest & 0xFFFFFFFF, (rest >> 32) * 512),
         }
 
     def scan(self):
@@ -276,6 +283,8 @@ class Log:
             end += head["length"]
             crc, sequence = head["crc"], head["sequence"]
             durable = max(durable, head["durable"])
+            self.boundaries[end] = (crc, sequence)
+            self.bear(head)
             self.closed = head["closed"]
             self.frames += 1
         self.end = end
@@ -284,8 +293,14 @@ class Log:
             head = self.frame_header(offset)
             if head is not None and head["sequence"] > sequence:
                 durable = max(durable, head["durable"])
+                self.bear(head)
                 self.torn = True
         need(durable <= end, f"frames from {end} up to {durable} are damaged")
+
+    def bear(self, head):
+        """Keeps the most that frames say of another log."""
+        if is_ahead(head["witness"], self.witness):
+            self.witness = head["witness"]
 
     def chunks(self, payload, pieces):
         at = 0
@@ -311,6 +326,27 @@ class Log:
                 need(kind in (4, 5) and length == 0, "an unknown chunk")
                 pieces = None
         return pieces
+
+
+def is_ahead(witness, end):
+    """Whether a witness says more than (generation, end); generations are compared in 32 bits."""
+    if witness == (0, 0):
+        return False
+    ahead = (witness[0] - end[0]) & 0xFFFFFFFF
+    return end == (0, 0) or 0 < ahead < 2**31 or (ahead == 0 and witness[1] > end[1])
+
+
+def check_mark(log, marks):
+    """6. The log is as far as the last marks of it, or of the two logs of its MDC, say."""
+    if not marks:
+        return
+    mark = max(marks, key=lambda one: one["generation"])
+    name = f"log {log.object_id:#x}"
+    need(log.generation >= mark["generation"], f"{name}: an acknowledged erase or compaction is lost")
+    if mark["id"] != log.object_id or log.generation != mark["generation"]:
+        return
+    there = log.boundaries.get(mark["durable"]) == (mark["crc"], mark["sequence"])
+    need(there, f"{name}: acknowledged bytes {log.end} to {mark['durable']} are lost")
 
 
 def pair(a, b, name):
@@ -368,16 +404,39 @@ def object_record(data):
     }
 
 
-def slot_objects(slot, records):
-    """What the records of an MDC add up to."""
+def log_mark(data):
+    need(zero(data[2:4]), "a log mark")
+    mark = {
+        "id": u64(data, 8),
+        "crc": u32(data, 4),
+        "generation": u64(data, 16),
+        "sequence": u64(data, 24),
+        "durable": u64(data, 32),
+    }
+    need(parts(mark["id"])[1] == 2 and mark["durable"] >= PAGE, "a log mark")
+    need((mark["durable"] == PAGE) == (mark["sequence"] == 0), "a log mark")
+    return mark
+
+
+def loss(data):
+    need(zero(data[2:8]), "a loss")
+    found = {"id": u64(data, 8), "sinceMs": u64(data, 16), "from": u64(data, 24), "to": u64(data, 32)}
+    need(found["from"] < found["to"] or found["from"] == found["to"] == 0, "a loss")
+    return found
+
+
+def slot_objects(slot, records, witnesses):
+    """What the records of an MDC add up to: objects, marks of logs, losses."""
+    marks, losses = {}, {}
     objects, checkpoint, highest = {}, 0, 0
     for record in records:
         at = 0
         need(len(record) > 0, f"MDC {slot}: an empty record")
         while at < len(record):
             kind, version = record[at], record[at + 1]
-            length = {3: 40, 4: 16, 5: 16}.get(kind)
-            need(length is not None and version == 1, f"MDC {slot}: a record of type {kind}")
+            length = {3: 40, 4: 16, 5: 16, 6: 40, 7: 40}.get(kind)
+            known = length is not None and (kind < 6 or witnesses)
+            need(known and version == 1, f"MDC {slot}: a record of type {kind}")
             entry = record[at : at + length]
             need(len(entry) == length, f"MDC {slot}: a short record")
             at += length
@@ -393,11 +452,19 @@ def slot_objects(slot, records):
                 need(object_id not in objects, f"{object_id:#x}: exists twice")
                 objects[object_id] = object_record(entry)
                 highest = max(highest, uniquifier)
-            else:
+            elif kind == 4:
                 need(zero(entry[2:8]), f"{object_id:#x}: deletion")
                 need(objects.pop(object_id, None), f"{object_id:#x}: deleted, but not there")
+                marks.pop(object_id, None)
+                losses.pop(object_id, None)
+            elif kind == 6:
+                marks[object_id] = log_mark(entry)
+            else:
+                losses[object_id] = loss(entry)
     need(highest < checkpoint or highest == 0, f"MDC {slot}: ids above its checkpoint")
-    return objects
+    marks = {key: mark for key, mark in marks.items() if key in objects}
+    losses = {key: one for key, one in losses.items() if key in objects and one["to"] > 0}
+    return objects, marks, losses
 
 
 # 7. mblock
@@ -490,7 +557,8 @@ def read_pool(report, capacity, staging, with_data):
 
     def log(class_name, where, object_id):
         device, known = devices[class_name]
-        return Log(device, where, chosen["uuid"], object_id, known["sector"])
+        witnesses = chosen["witnesses"]
+        return Log(device, where, chosen["uuid"], object_id, known["sector"], witnesses)
 
     def mdc_log(slot, number, where):
         return log("capacity", where, (2 * slot + number) << 12 | 2 << 8)
@@ -508,9 +576,10 @@ def read_pool(report, capacity, staging, with_data):
                 "closed": active.closed,
             }
         )
+        ends[slot] = ((active.generation, active.end), active.witness)
         return active.records
 
-    properties, mdcs = None, {}
+    properties, mdcs, ends = None, {}, {}
     for record in mdc(0, chosen["mdc0"]):
         need(record[:2] in (b"\1\1", b"\2\1"), f"MDC 0: a record of type {record[:1].hex()}")
         if record[0] == 1:
@@ -523,10 +592,24 @@ def read_pool(report, capacity, staging, with_data):
         name: f"{value:#x}" if name.startswith("root") else value
         for name, value in properties.items()
     }
-    objects = {}
+    objects, marks, losses = {}, {}, {}
     for slot, logs in mdcs.items():
-        found = report.attempt("", lambda s=slot, l=logs: slot_objects(s, mdc(s, l)))
-        objects.update(found or {})
+        work = lambda s=slot, l=logs: slot_objects(s, mdc(s, l), chosen["witnesses"])
+        for known, found in zip((objects, marks, losses), report.attempt("", work) or ({}, {}, {})):
+            known.update(found)
+
+    def check_witness(witness, slot, name):
+        if slot in ends and is_ahead(witness, ends[slot][0]):
+            end, generation = witness[1], witness[0]
+            said = f"it was durable up to byte {end} of generation {generation}"
+            report.problems.append(f"MDC {slot}: {name} bears witness that {said}")
+
+    if 0 in ends and 1 in ends:
+        check_witness(ends[0][1], 1, "MDC 0")
+        check_witness(ends[1][1], 0, "MDC 1")
+    for object_id, one in losses.items():
+        lost = f"bytes {one['from']} to {one['to']} were lost by their device"
+        report.problems.append(f"{object_id:#x}: {lost}")
     for name in ("rootLogA", "rootLogB"):
         if properties[name] not in objects:
             report.problems.append(f"the root MDC's log {properties[name]:#x} does not exist")
@@ -552,11 +635,12 @@ def read_pool(report, capacity, staging, with_data):
             work = lambda d=device, o=one: verify_mblock(d, o, with_data)
             entry["sha256"] = report.attempt(f"{object_id:#x}", work)
         elif one["role"] != 2:
-            report.attempt("", lambda o=one, e=entry: user_log(log, objects, o, e))
+            witness = report.attempt("", lambda o=one, e=entry: user_log(log, objects, marks, o, e))
+            check_witness(witness or (0, 0), 1, f"log {object_id:#x}")
     report.result["objects"] = described
 
 
-def user_log(log, objects, one, entry):
+def user_log(log, objects, marks, one, entry):
     where = (one["pageAddress"], one["pageCount"])
     found = log(one["class"], where, one["id"])
     if one["role"] == 1:
@@ -571,6 +655,9 @@ def user_log(log, objects, one, entry):
     entry["records"] = len(found.records)
     entry["recordsSha256"] = records_hash(found.records)
     entry["generation"] = found.generation
+    ids = (one["id"], one["id"] + (1 << 12)) if one["role"] == 1 else (one["id"],)
+    check_mark(found, [marks[key] for key in ids if key in marks])
+    return found.witness
 
 
 def main(arguments):

@@ -1,6 +1,8 @@
 /**
  * What an older program may do with a newer pool: three words of feature bits in the superblock.
- * No feature has been invented yet, so every set bit is unknown.
+ *
+ *   incompatible, bit 0  witnesses: logs bear witness of each other's ends. Frame headers say up to where
+ *                        another log was durable, and MDC 1 has log marks and losses
  */
 
 export interface FeatureWords {
@@ -12,11 +14,21 @@ export interface FeatureWords {
   incompatible: number;
 }
 
+/** Incompatible: an older program would take a frame that bears witness for the end of its log. */
+export const FEATURE_WITNESSES = 1;
+
 /** The bits that this program knows. */
 const KNOWN_FEATURES: Readonly<FeatureWords> = {
   compatible: 0,
   readOnlyCompatible: 0,
-  incompatible: 0,
+  incompatible: FEATURE_WITNESSES,
+};
+
+/** Of a pool made by this program. */
+export const NEW_FEATURES: Readonly<FeatureWords> = {
+  compatible: 0,
+  readOnlyCompatible: 0,
+  incompatible: FEATURE_WITNESSES,
 };
 
 export const NO_FEATURES: Readonly<FeatureWords> = {
@@ -24,6 +36,10 @@ export const NO_FEATURES: Readonly<FeatureWords> = {
   readOnlyCompatible: 0,
   incompatible: 0,
 };
+
+export function hasWitnesses(words: FeatureWords): boolean {
+  return (words.incompatible & FEATURE_WITNESSES) !== 0;
+}
 
 /** What this program may do with a pool that has these features. */
 export function permittedAccess(words: FeatureWords): 'read-write' | 'read-only' | 'none' {

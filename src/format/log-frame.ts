@@ -12,7 +12,10 @@
  *   36  4  flags: bit 0 = closed in good order (the payload is empty)
  *   40  8  durableBytes: offset below which everything was durable when this frame was made
  *   48  8  number of records that are complete before this frame in this generation
- *   56  8  zero
+ *   56  4  witness: generation of another log, low 32 bits        both zero: no witness; always so in
+ *   60  4  and where it was durable when this frame was made, / 512  a pool without the feature
+ *
+ * Users' logs and MDC 0 bear witness of MDC 1, and MDC 1 of MDC 0.
  *
  * Chunk: u32 = kind × 2^29 + length, then length bytes, with no alignment.
  */
@@ -47,6 +50,8 @@ export const ChunkKind = {
 } as const;
 
 const MAGIC = 0x464c706d; // 'mpLF', little-endian
+/** The smallest sector: ends of frames are multiples of it. */
+const WITNESS_UNIT_BYTES = 512;
 /** Flag of a frame: the log was closed in good order; the payload is empty. */
 export const FRAME_FLAG_CLOSED = 1;
 
@@ -63,7 +68,18 @@ export interface FrameFields {
   durableBytes: number;
   /** Records complete before this frame in this generation. */
   recordsBefore: number;
+  /** Up to where another log was durable; NO_WITNESS when nothing is said. */
+  witness: LogWitness;
 }
+
+/** Of a log: below `endBytes` of its extent all frames of the generation are durable. */
+export interface LogWitness {
+  /** On media only its low 32 bits. */
+  generation: number;
+  endBytes: number;
+}
+
+export const NO_WITNESS: Readonly<LogWitness> = { generation: 0, endBytes: 0 };
 
 export interface FrameHeader extends FrameFields {
   /** Offset of the frame in the extent of the log. */
@@ -80,6 +96,8 @@ export interface FramePlace {
   extentBytes: number;
   generation: number;
   sectorBytes: number;
+  /** Whether frames of the pool bear witness. */
+  witnesses: boolean;
 }
 
 export type FrameProblem = 'magic' | 'checksum' | 'content';
@@ -136,7 +154,8 @@ export function encodeFrameHeader(
   view.setUint32(36, flags, true);
   setU64(view, 40, durableBytes);
   setU64(view, 48, fields.recordsBefore);
-  setU64(view, 56, 0);
+  view.setUint32(56, fields.witness.generation % 2 ** 32, true);
+  view.setUint32(60, Math.min(fields.witness.endBytes / WITNESS_UNIT_BYTES, 0xffffffff), true);
   const crc = headerCrc(bytes, 0, seed, offsetBytes);
   view.setUint32(4, crc, true);
   return crc;
@@ -184,9 +203,33 @@ export function decodeFrameHeader(
     flags: view.getUint32(start + 36, true),
     durableBytes: getU64(view, start + 40),
     recordsBefore: getU64(view, start + 48),
+    witness: witnessAt(view, start + 56),
     crc,
   };
-  return getU64(view, start + 56) === 0 && isPossible(header, place) ? header : 'content';
+  const allowed = place.witnesses || header.witness === NO_WITNESS;
+  return allowed && isPossible(header, place) ? header : 'content';
+}
+
+function witnessAt(view: DataView, start: number): LogWitness {
+  const generation = view.getUint32(start, true);
+  const endBytes = view.getUint32(start + 4, true) * WITNESS_UNIT_BYTES;
+  return generation === 0 && endBytes === 0 ? NO_WITNESS : { generation, endBytes };
+}
+
+/**
+ * By how much the first generation is above the second, of which one or both may be cut to 32 bits: right
+ * as long as they are less than 2^31 apart.
+ */
+export function generationsAhead(generation: number, of: number): number {
+  return ((generation % 2 ** 32) - (of % 2 ** 32)) | 0;
+}
+
+/** Which of two things said of one log says more. */
+export function laterWitness(a: LogWitness, b: LogWitness): LogWitness {
+  if (b.endBytes === 0) return a;
+  if (a.endBytes === 0) return b;
+  const ahead = generationsAhead(b.generation, a.generation);
+  return ahead > 0 || (ahead === 0 && b.endBytes > a.endBytes) ? b : a;
 }
 
 /** True when payload and padding are as the header says. All of the frame must be in `bytes`. */

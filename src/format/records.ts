@@ -40,6 +40,8 @@
  *     2  6  zero
  *     8  8  uniquifier: all below it may have been used for this slot
  *
+ * 6 Log mark, 7 Loss (40 bytes, MDC 1 … 255): see log-mark.ts
+ *
  * One record of a log of MDC 1 … 255 holds one or more of these, one after the other, which count
  * all or not at all: see recordBytesOf().
  *
@@ -80,12 +82,16 @@ export const RECORD_MDC = 2;
 export const RECORD_OBJECT = 3;
 export const RECORD_DELETION = 4;
 export const RECORD_ID_CHECKPOINT = 5;
+export const RECORD_LOG_MARK = 6;
+export const RECORD_LOSS = 7;
 
 export const POOL_RECORD_BYTES = 128;
 export const MDC_RECORD_BYTES = 40;
 export const OBJECT_RECORD_BYTES = 40;
 export const DELETION_RECORD_BYTES = 16;
 const ID_CHECKPOINT_RECORD_BYTES = 16;
+export const LOG_MARK_RECORD_BYTES = 40;
+export const LOSS_RECORD_BYTES = 40;
 
 export const ROLE_PLAIN = 0;
 export const ROLE_LOG_A = 1;
@@ -99,8 +105,10 @@ const RECORD_BYTES: readonly number[] = [
   OBJECT_RECORD_BYTES,
   DELETION_RECORD_BYTES,
   ID_CHECKPOINT_RECORD_BYTES,
+  LOG_MARK_RECORD_BYTES,
+  LOSS_RECORD_BYTES,
 ];
-const VERSION = 1;
+export const RECORD_VERSION = 1;
 const UNIQUIFIER_LIMIT = 2 ** 52;
 const LABEL_OFFSET = 32;
 const LABEL_BYTES = 64;
@@ -143,9 +151,9 @@ export interface ObjectRecord {
 
 /** The type of the record at `start`, or 0 when it has no known type and version. */
 export function recordType(bytes: Uint8Array, start: number, end: number): number {
-  if (end - start < 2 || bytes[start + 1] !== VERSION) return 0;
+  if (end - start < 2 || bytes[start + 1] !== RECORD_VERSION) return 0;
   const type = bytes[start]!;
-  return type <= RECORD_ID_CHECKPOINT ? type : 0;
+  return type <= RECORD_LOSS ? type : 0;
 }
 
 /** Length of a record of that type, all of which are of a fixed length; 0 for no type. */
@@ -236,7 +244,7 @@ export function writeObjectRecord(view: DataView, offset: number, record: Object
   const problem = objectProblem(record);
   assert(problem === undefined, `object record: ${problem}`);
   view.setUint8(offset, RECORD_OBJECT);
-  view.setUint8(offset + 1, VERSION);
+  view.setUint8(offset + 1, RECORD_VERSION);
   view.setUint8(offset + 2, record.mediaClass);
   view.setUint8(offset + 3, record.role);
   view.setUint32(offset + 4, record.digest, true);
@@ -340,13 +348,13 @@ const BAD_ID = 'an impossible object id';
 function begin(type: number, lengthBytes: number): { bytes: Uint8Array; view: DataView } {
   const bytes = new Uint8Array(lengthBytes);
   bytes[0] = type;
-  bytes[1] = VERSION;
+  bytes[1] = RECORD_VERSION;
   return { bytes, view: viewOf(bytes) };
 }
 
 function headProblem(record: Uint8Array, type: number, lengthBytes: number): string | undefined {
   if (record.length !== lengthBytes) return WRONG_LENGTH;
-  return record[0] === type && record[1] === VERSION ? undefined : 'another type or version';
+  return record[0] === type && record[1] === RECORD_VERSION ? undefined : 'another type or version';
 }
 
 function shortRecordProblem(view: DataView, start: number, end: number): string | undefined {

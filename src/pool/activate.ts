@@ -4,7 +4,8 @@ import { MIB } from '../base/units.ts';
 import { type Device, flushAsync } from '../device/device.ts';
 import type { EngineChoice } from '../device/host.ts';
 import { type DeviceDescriptor, extentProblem } from '../format/device-descriptor.ts';
-import { permittedAccess } from '../format/features.ts';
+import type { Extent } from '../format/extent.ts';
+import { hasWitnesses, permittedAccess } from '../format/features.ts';
 import { halvesOfId, mdcLogIds } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { Catalog, OBJECT_SLOT } from './catalog.ts';
@@ -16,6 +17,8 @@ import { Media } from './media.ts';
 import { PoolRecords } from './pool-records.ts';
 import { Store } from './store.ts';
 import { readSuperblocks, repairSuperblocks } from './superblocks.ts';
+import { VERIFY_BYTES_DEFAULT, verifyNewest } from './verify-newest.ts';
+import { Witnesses } from './witnesses.ts';
 
 export interface ActivateOptions {
   capacityPath: string;
@@ -27,6 +30,8 @@ export interface ActivateOptions {
   engine: EngineChoice | undefined;
   discard: boolean;
   checksumCacheBytes: number | undefined;
+  /** Of data of the newest mblocks, after an unclean stop. */
+  verifyBytes?: number | undefined;
 }
 
 const CHECKSUM_CACHE_BYTES_DEFAULT = 64 * MIB;
@@ -80,8 +85,10 @@ async function activateDevices(
   const discard = options.discard && !readOnly ? { clock } : null;
   const capacity = new Media(superblock.capacity, capacityDevice, 0, discard);
   const staging = stagingDevice && new Media(superblock.staging!, stagingDevice, 0, discard);
-  const zero = mdc0Places(superblock, capacityDevice);
-  const poolRecords = await PoolRecords.open(zero, capacity.gate, prng, readOnly);
+  const witnesses = hasWitnesses(superblock.features) ? new Witnesses() : undefined;
+  const zero = mdc0Places(superblock, capacityDevice, witnesses);
+  const { gate } = capacity;
+  const poolRecords = await PoolRecords.open(zero, gate, prng, readOnly, witnesses?.mdc0);
   const mdc = poolRecords.mdcs.find(({ slot }) => slot === OBJECT_SLOT);
   if (mdc === undefined || poolRecords.mdcs.length !== 1) {
     const slots = poolRecords.mdcs.map(({ slot }) => slot).join(', ');
@@ -91,8 +98,8 @@ async function activateDevices(
     const problem = extentProblem(superblock.capacity, extent);
     if (problem !== undefined) throw new MpoolError('ERR_MPOOL_CORRUPT', `MDC 1: ${problem}`);
   }
-  const places = Catalog.places(capacity, superblock.poolUuid, mdc);
-  const catalog = await Catalog.open(places, capacity, prng, readOnly, poolRecords);
+  const places = Catalog.places(capacity, superblock.poolUuid, mdc, witnesses);
+  const catalog = await Catalog.open(places, capacity, prng, readOnly, poolRecords, witnesses);
   const store = await Store.start({
     environment,
     superblock,
@@ -100,6 +107,7 @@ async function activateDevices(
     staging,
     poolRecords,
     catalog,
+    witnesses,
     readOnly,
     discard: options.discard,
     engine,
@@ -108,16 +116,20 @@ async function activateDevices(
   const { sparePercentCapacity, sparePercentStaging } = poolRecords.properties;
   capacity.space.setSparePercent(sparePercentCapacity);
   staging?.space.setSparePercent(sparePercentStaging);
+  await verifyNewest(store, options.verifyBytes ?? VERIFY_BYTES_DEFAULT);
   return store;
 }
 
-export function mdc0Places(superblock: Superblock, device: Device): [LogPlace, LogPlace] {
+export function mdc0Places(
+  superblock: Superblock,
+  device: Device,
+  witnesses: Witnesses | undefined,
+): [LogPlace, LogPlace] {
   const ids = mdcLogIds(0);
   const { poolUuid, mdc0, capacity } = superblock;
-  return [
-    logPlace(device, mdc0.logA, poolUuid, halvesOfId(ids.logA), capacity.sectorBytes),
-    logPlace(device, mdc0.logB, poolUuid, halvesOfId(ids.logB), capacity.sectorBytes),
-  ];
+  const place = (extent: Extent, id: bigint): LogPlace =>
+    logPlace(device, extent, poolUuid, halvesOfId(id), capacity.sectorBytes, witnesses?.mdc1);
+  return [place(mdc0.logA, ids.logA), place(mdc0.logB, ids.logB)];
 }
 
 async function superblockOf(device: Device): Promise<Superblock> {

@@ -81,6 +81,11 @@ export interface OpenOptions {
   checksumCacheBytes?: number | undefined;
   /** Discard freed zones in the background; true by default. */
   discard?: boolean | undefined;
+  /**
+   * How much data of the newest mblocks is verified after an unclean stop, before the pool is used: 64 MiB
+   * by default, none with 0, all that is known to be new with Infinity.
+   */
+  verifyBytes?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -413,6 +418,36 @@ export interface PoolInfo {
   devices: DeviceInfo[];
   usage: Usage;
   rootMdc: MdcId;
+  /** What was looked at when the pool was activated. */
+  recovery: Recovery;
+  /** What devices acknowledged and lost, as far as it was noticed; at most 1,000 of them. */
+  lost: LostObject[];
+  /** Of all of them. */
+  lostCount: number;
+}
+
+/** After a stop that was not clean, what was committed last is verified before the pool is used. */
+export interface Recovery {
+  /** Something is not as closing the pool leaves it. */
+  unclean: boolean;
+  /** mblocks, with data and checksum table. */
+  verifiedObjects: number;
+  verifiedBytes: number;
+  /** Logs of users, at their ends. */
+  verifiedLogs: number;
+  /** Objects that a device lost something of that it had acknowledged. */
+  lostObjects: number;
+}
+
+/** A part of an object that a device acknowledged and lost. Reading it is refused with ERR_MPOOL_CORRUPT. */
+export interface LostObject {
+  /** Its id, as it is printed. */
+  object: string;
+  /** Of an mblock's content; of a log's extent. */
+  fromBytes: number;
+  toBytes: number;
+  /** When it was noticed, milliseconds since 1970. */
+  sinceMs: number;
 }
 
 export interface DeviceInfo {

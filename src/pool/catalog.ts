@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import { invalidArgument, MpoolError } from '../base/errors.ts';
+import { invalidArgument, isMpoolError, MpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
 import { viewOf } from '../base/bytes.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -7,10 +7,12 @@ import {
   idHigh,
   idLow,
   mdcLogIds,
+  OBJECT_TYPE_MLOG,
   type ObjectType,
   halvesOfId,
   printIdHalves,
   slotOfLow,
+  typeOfLow,
   UNIQUIFIER_MAX,
   uniquifierOfHalves,
 } from '../format/object-id.ts';
@@ -30,11 +32,26 @@ import {
   readObjectRecord,
   RECORD_DELETION,
   RECORD_ID_CHECKPOINT,
+  RECORD_LOG_MARK,
+  RECORD_LOSS,
   RECORD_OBJECT,
   recordBytesOf,
   recordType,
   writeObjectRecord,
 } from '../format/records.ts';
+import type { LogWitness } from '../format/log-frame.ts';
+import {
+  encodeLogMarks,
+  encodeLosses,
+  isOver,
+  type LogMark,
+  type Loss,
+  readLogMark,
+  readLoss,
+} from '../format/log-mark.ts';
+import { LogMarks } from './log-marks.ts';
+import { NewestMblocks } from './newest-mblocks.ts';
+import type { Witnesses } from './witnesses.ts';
 import { LogPair, METADATA_RECORD_BYTES_MAX } from './log-pair.ts';
 import type { Log } from './log.ts';
 import { logPlace } from './log-place.ts';
@@ -62,6 +79,15 @@ const OBJECTS_PER_SNAPSHOT_RECORD = 256;
 export class Catalog {
   readonly table: ObjectTable;
   readonly log: MetadataLog;
+  /** What is known of the ends of users' logs; null in a pool whose logs bear no witness. */
+  readonly marks: LogMarks | null;
+  /** What devices lost of objects, by uniquifier, as far as it was noticed. */
+  readonly losses: Map<number, Loss>;
+  /** As they were when the pool was opened. */
+  readonly newestMblocks: NewestMblocks;
+  /** Objects with lower ones were there, or not, before the pool was opened. */
+  readonly firstUniquifier: number;
+  #logCount: number;
   readonly #media: Media;
   readonly #poolRecords: PoolRecords;
   #nextUniquifier: number;
@@ -70,28 +96,42 @@ export class Catalog {
 
   private constructor(
     pair: LogPair,
-    table: ObjectTable,
-    uniquifierLimit: number,
+    loaded: Loader,
     media: Media,
     poolRecords: PoolRecords,
+    witness: LogWitness | undefined,
   ) {
+    const { table, uniquifierLimit } = loaded;
     this.table = table;
     this.#nextUniquifier = uniquifierLimit;
     this.#uniquifierLimit = uniquifierLimit;
+    this.firstUniquifier = uniquifierLimit;
+    this.newestMblocks = loaded.newest;
+    this.marks = loaded.marks;
+    this.losses = loaded.losses;
+    this.#logCount = loaded.logCount;
     this.#media = media;
     this.#poolRecords = poolRecords;
-    this.log = new MetadataLog(pair, {
+    const owner = {
       snapshot: () => this.#snapshot(),
-      liveBytes: () => LIVE_BYTES_AT_LEAST + this.table.count * OBJECT_COST_BYTES,
-      move: (from, bytes, fill) => this.#move(from, bytes, fill),
-    });
+      liveBytes: () => LIVE_BYTES_AT_LEAST + this.#liveCount() * OBJECT_COST_BYTES,
+      move: (from: LogPair, bytes: number, fill: (target: Log) => Promise<void>) =>
+        this.#move(from, bytes, fill),
+    };
+    this.log = new MetadataLog(pair, owner, { witness, rider: this.marks });
   }
 
-  static places(media: Media, poolUuid: Uint8Array, mdc: MdcRecord): [LogPlace, LogPlace] {
+  /** @param witnesses of a pool whose logs bear witness of each other */
+  static places(
+    media: Media,
+    poolUuid: Uint8Array,
+    mdc: MdcRecord,
+    witnesses: Witnesses | undefined,
+  ): [LogPlace, LogPlace] {
     const ids = mdcLogIds(mdc.slot);
     const { sectorBytes } = media.descriptor;
     const place = (extent: MdcRecord['logA'], id: bigint): LogPlace =>
-      logPlace(media.device, extent, poolUuid, halvesOfId(id), sectorBytes);
+      logPlace(media.device, extent, poolUuid, halvesOfId(id), sectorBytes, witnesses?.mdc0);
     return [place(mdc.logA, ids.logA), place(mdc.logB, ids.logB)];
   }
 
@@ -101,9 +141,11 @@ export class Catalog {
     media: Media,
     prng: Prng,
     poolRecords: PoolRecords,
+    witnesses: Witnesses | undefined,
   ): Promise<Catalog> {
     const pair = await LogPair.create(places, media.gate, prng);
-    return new Catalog(pair, new ObjectTable(), 1, media, poolRecords);
+    const empty = new Loader(0, witnesses !== undefined);
+    return new Catalog(pair, empty, media, poolRecords, witnesses?.mdc1);
   }
 
   /** @throws ERR_MPOOL_CORRUPT when records contradict each other */
@@ -113,10 +155,11 @@ export class Catalog {
     prng: Prng,
     readOnly: boolean,
     poolRecords: PoolRecords,
+    witnesses: Witnesses | undefined,
   ): Promise<Catalog> {
-    const loader = new Loader(prng.u32());
+    const loader = new Loader(prng.u32(), witnesses !== undefined);
     const pair = await LogPair.open(places, media.gate, prng, readOnly, loader.visit);
-    return new Catalog(pair, loader.table, loader.uniquifierLimit, media, poolRecords);
+    return new Catalog(pair, loader, media, poolRecords, witnesses?.mdc1);
   }
 
   /** A new id's uniquifier; a promise only when a checkpoint must become durable first. */
@@ -154,7 +197,12 @@ export class Catalog {
     const view = viewOf(record);
     objects.forEach((object, i) => writeObjectRecord(view, i * OBJECT_RECORD_BYTES, object));
     let indices: number[] = [];
-    await this.log.append(record, 'adds', () => {
+    const logCount = objects.filter((o) => typeOfLow(o.idLow) === OBJECT_TYPE_MLOG).length;
+    // Each log will have a mark.
+    const moreBytes = this.marks === null ? 0 : logCount * OBJECT_COST_BYTES;
+    const adds = { adds: record.length + moreBytes };
+    await this.log.append(record, adds, () => {
+      this.#logCount += logCount;
       indices = objects.map((o) => {
         const index = this.table.insert(o.idHigh, o.idLow, o);
         assert(index >= 0, 'a new object is new');
@@ -174,11 +222,64 @@ export class Catalog {
         const one = encodeDeletionRecord(this.table.idLow(index), this.table.idHigh(index));
         record.set(one, i * DELETION_RECORD_BYTES);
       });
-      jobs.push(this.log.append(record, 'frees', () => part.forEach(removed)));
+      const gone = (index: number): void => {
+        this.#forget(index);
+        removed(index);
+      };
+      jobs.push(this.log.append(record, 'frees', () => part.forEach(gone)));
     }
     // All of them: while one is under way its objects must not be deleted again.
     const settled = await Promise.allSettled(jobs);
     for (const job of settled) if (job.status === 'rejected') throw job.reason;
+  }
+
+  /** Makes losses known durably, and those that are over. */
+  async recordLosses(losses: readonly Loss[]): Promise<void> {
+    for (let from = 0; from < losses.length; from += OBJECTS_PER_SNAPSHOT_RECORD) {
+      const part = losses.slice(from, from + OBJECTS_PER_SNAPSHOT_RECORD);
+      await this.log.append(encodeLosses(part), 'frees', () => {
+        for (const loss of part) keepLoss(this.losses, loss);
+      });
+    }
+  }
+
+  /** Makes marks known durably that were put together elsewhere: what is accepted from now on. */
+  async recordMarks(marks: readonly LogMark[]): Promise<void> {
+    for (const mark of marks) {
+      await this.log.append(encodeLogMarks([mark]), 'frees', () => this.marks?.set(mark));
+    }
+  }
+
+  /** Says of every log up to where it was acknowledged, and that the pool was closed in good order. */
+  async close(): Promise<void> {
+    if (this.marks !== null) await this.#markAll(this.marks);
+    await this.log.close();
+  }
+
+  async #markAll(marks: LogMarks): Promise<void> {
+    for (let record = marks.takeRest(); record !== undefined; record = marks.takeRest()) {
+      try {
+        await this.log.append(record, 'frees', () => {});
+      } catch (error) {
+        // They are worth no failure to close.
+        if (isMpoolError(error, 'ERR_MPOOL_NO_SPACE')) return;
+        throw error;
+      }
+    }
+  }
+
+  #liveCount(): number {
+    return this.table.count + (this.marks === null ? 0 : this.#logCount) + this.losses.size;
+  }
+
+  /** A deletion is durable. */
+  #forget(index: number): void {
+    const low = this.table.idLow(index);
+    const high = this.table.idHigh(index);
+    this.losses.delete(uniquifierOfHalves(low, high));
+    if (typeOfLow(low) !== OBJECT_TYPE_MLOG) return;
+    this.#logCount -= 1;
+    this.marks?.drop({ low, high });
   }
 
   #extend(): Promise<void> {
@@ -218,6 +319,15 @@ export class Catalog {
       }
     }
     if (bytes > 0) yield buffer.subarray(0, bytes);
+    this.marks?.settle();
+    const marks = this.marks?.newestFirst.toReversed() ?? [];
+    for (let from = 0; from < marks.length; from += OBJECTS_PER_SNAPSHOT_RECORD) {
+      yield encodeLogMarks(marks.slice(from, from + OBJECTS_PER_SNAPSHOT_RECORD));
+    }
+    const losses = [...this.losses.values()];
+    for (let from = 0; from < losses.length; from += OBJECTS_PER_SNAPSHOT_RECORD) {
+      yield encodeLosses(losses.slice(from, from + OBJECTS_PER_SNAPSHOT_RECORD));
+    }
   }
 
   /** Moves the MDC to logs of at least twice the size. */
@@ -270,13 +380,20 @@ const LIVE_BYTES_AT_LEAST = 1024;
 /** Builds the table from the records of MDC 1. A million of them: nothing is allocated for each. */
 class Loader {
   readonly table: ObjectTable;
+  readonly marks: LogMarks | null;
+  readonly losses = new Map<number, Loss>();
+  readonly newest = new NewestMblocks();
   uniquifierLimit = 1;
+  logCount = 0;
   readonly #object = blankObjectRecord();
   #bytes: Uint8Array | null = null;
   #view: DataView = new DataView(new ArrayBuffer(0));
 
-  constructor(seed: number) {
-    this.table = new ObjectTable(seed);
+  constructor(seed: number, witnesses: boolean) {
+    const table = new ObjectTable(seed);
+    this.table = table;
+    const exists = (mark: LogMark): boolean => table.find(mark.idHigh, mark.idLow) >= 0;
+    this.marks = witnesses ? new LogMarks(exists) : null;
   }
 
   readonly visit = (bytes: Uint8Array, start: number, end: number): void => {
@@ -291,6 +408,8 @@ class Loader {
       if (type === RECORD_OBJECT) this.#add(at, next);
       else if (type === RECORD_DELETION) this.#remove(at, next);
       else if (type === RECORD_ID_CHECKPOINT) this.#checkpoint(at, next);
+      else if (type === RECORD_LOG_MARK && this.marks !== null) this.#mark(at, this.marks);
+      else if (type === RECORD_LOSS && this.marks !== null) this.#loss(at);
       else corrupt(`a record of type ${type}`);
       at = next;
     }
@@ -307,6 +426,8 @@ class Loader {
     }
     const uniquifier = uniquifierOfHalves(object.idLow, object.idHigh);
     if (uniquifier >= this.uniquifierLimit) this.uniquifierLimit = uniquifier + 1;
+    if (typeOfLow(object.idLow) === OBJECT_TYPE_MLOG) this.logCount += 1;
+    else this.newest.add(object.idHigh, object.idLow);
   }
 
   #remove(start: number, end: number): void {
@@ -317,6 +438,22 @@ class Loader {
     const index = this.table.find(high, low);
     if (index < 0) corrupt(`the deletion of ${printIdHalves(low, high)}, which does not exist`);
     this.table.remove(index);
+    this.losses.delete(uniquifierOfHalves(low, high));
+    if (typeOfLow(low) !== OBJECT_TYPE_MLOG) return;
+    this.logCount -= 1;
+    this.marks?.drop({ low, high });
+  }
+
+  #mark(start: number, marks: LogMarks): void {
+    const mark = readLogMark(this.#view, start);
+    if (typeof mark === 'string') corrupt(`a log mark: ${mark}`);
+    if (this.table.find(mark.idHigh, mark.idLow) >= 0) marks.set(mark);
+  }
+
+  #loss(start: number): void {
+    const loss = readLoss(this.#view, start);
+    if (typeof loss === 'string') corrupt(`a loss: ${loss}`);
+    if (this.table.find(loss.idHigh, loss.idLow) >= 0) keepLoss(this.losses, loss);
   }
 
   #checkpoint(start: number, end: number): void {
@@ -326,6 +463,13 @@ class Loader {
     if (limit < this.uniquifierLimit) corrupt(`an id checkpoint that goes back to ${limit}`);
     this.uniquifierLimit = limit;
   }
+}
+
+/** The last one of an object counts. */
+function keepLoss(losses: Map<number, Loss>, loss: Loss): void {
+  const uniquifier = uniquifierOfHalves(loss.idLow, loss.idHigh);
+  if (isOver(loss)) losses.delete(uniquifier);
+  else losses.set(uniquifier, loss);
 }
 
 function corrupt(detail: string): never {

@@ -19,6 +19,8 @@ export class MblockCheck {
   readonly #object: ObjectRecord;
   readonly #buffer: Uint8Array;
   readonly #dataPages: number;
+  /** Reads that failed: they tell nothing of what is there. */
+  ioErrorCount = 0;
   readonly #onPages: ((nextPage: number) => void) | undefined;
 
   /**
@@ -143,6 +145,7 @@ export class MblockCheck {
       return true;
     } catch (error) {
       const message = ioMessage(error);
+      this.ioErrorCount += 1;
       if (structure !== undefined) this.#bad(structure, page, message);
       return false;
     }

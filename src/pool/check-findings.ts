@@ -104,6 +104,11 @@ export class Findings {
     this.#findings.push({ severity, structure, location, ...id, message });
   }
 
+  get count(): number {
+    const { error, warning, note } = this.#severityCounts;
+    return error + warning + note;
+  }
+
   get errorOrWarningCount(): number {
     return this.#severityCounts.error + this.#severityCounts.warning;
   }

@@ -3,9 +3,11 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { readAsync, type Device } from '../device/device.ts';
 import type { DeviceDescriptor } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
-import { frameTraces } from '../format/log-frame.ts';
+import { hasWitnesses } from '../format/features.ts';
+import { frameTraces, NO_WITNESS } from '../format/log-frame.ts';
 import { logIdentity, LogState, type LogHeader } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
+import type { Superblock } from '../format/superblock.ts';
 import type { CheckLocation, Findings } from './check-findings.ts';
 import {
   readLogHeader,
@@ -30,11 +32,12 @@ export interface LogChecks {
 export function placeOf(
   { device, descriptor }: CheckedDevice,
   extent: Extent,
-  poolUuid: Uint8Array,
+  { poolUuid, features }: Pick<Superblock, 'poolUuid' | 'features'>,
   objectId: IdHalves,
 ): LogPlace {
   const identity = logIdentity(poolUuid, objectId);
-  return { device, extent, identity, objectId, sectorBytes: descriptor.sectorBytes };
+  const witness = hasWitnesses(features) ? NO_WITNESS : undefined;
+  return { device, extent, identity, objectId, sectorBytes: descriptor.sectorBytes, witness };
 }
 
 /** A log of its own: its header must be current, and its frames whole. */

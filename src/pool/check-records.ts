@@ -20,6 +20,8 @@ import {
   readObjectRecord,
   RECORD_DELETION,
   RECORD_ID_CHECKPOINT,
+  RECORD_LOG_MARK,
+  RECORD_LOSS,
   RECORD_MDC,
   RECORD_OBJECT,
   RECORD_POOL,
@@ -32,6 +34,7 @@ import {
   type ObjectRecord,
   type PoolProperties,
 } from '../format/records.ts';
+import { isOver, type LogMark, type Loss, readLogMark, readLoss } from '../format/log-mark.ts';
 import type { CheckLocation, Findings } from './check-findings.ts';
 import { locationIn, type CheckedDevice } from './check-logs.ts';
 import type { LogPlace, RecordVisitor } from './log-scan.ts';
@@ -81,6 +84,10 @@ export class SlotCheck {
   refusedCount = 0;
   /** Checkpoints that are wrong: they lose nothing. */
   checkpointProblems = 0;
+  /** Of logs that exist, by uniquifier: up to where they were acknowledged. */
+  readonly marks = new Map<number, LogMark>();
+  /** Of objects that exist, by uniquifier: what a device lost of them. */
+  readonly losses = new Map<number, Loss>();
   readonly #findings: Findings;
   readonly #deleted = new Set<number>();
   #checkpoint = 0;
@@ -105,7 +112,10 @@ export class SlotCheck {
         if (type === RECORD_OBJECT) this.#object(view, entry, next, at);
         else if (type === RECORD_DELETION) this.#deletion(view, entry, next, at);
         else if (type === RECORD_ID_CHECKPOINT) this.#checkpointRecord(view, entry, next, at);
-        else this.#bad(at, `a record of type ${type}, which belongs to MDC 0`);
+        else if (type === RECORD_LOG_MARK && place.witness !== undefined)
+          this.#mark(view, entry, at);
+        else if (type === RECORD_LOSS && place.witness !== undefined) this.#loss(view, entry, at);
+        else this.#bad(at, `a record of type ${type}, which does not belong here`);
         entry = next;
       }
     };
@@ -153,7 +163,27 @@ export class SlotCheck {
       return this.#bad(at, 'the deletion of an object that does not exist', id);
     }
     this.objects.delete(uniquifier);
+    this.marks.delete(uniquifier);
+    this.losses.delete(uniquifier);
     this.#deleted.add(uniquifier);
+  }
+
+  #mark(view: DataView, start: number, at: CheckLocation): void {
+    const mark = readLogMark(view, start);
+    if (typeof mark === 'string') return this.#bad(at, `a log mark: ${mark}`);
+    if (!this.#slotIsRight(mark, at)) return;
+    const uniquifier = uniquifierOfHalves(mark.idLow, mark.idHigh);
+    if (this.objects.get(uniquifier)?.idLow === mark.idLow) this.marks.set(uniquifier, mark);
+  }
+
+  #loss(view: DataView, start: number, at: CheckLocation): void {
+    const loss = readLoss(view, start);
+    if (typeof loss === 'string') return this.#bad(at, `a loss: ${loss}`);
+    if (!this.#slotIsRight(loss, at)) return;
+    const uniquifier = uniquifierOfHalves(loss.idLow, loss.idHigh);
+    if (this.objects.get(uniquifier)?.idLow !== loss.idLow) return;
+    if (isOver(loss)) this.losses.delete(uniquifier);
+    else this.losses.set(uniquifier, loss);
   }
 
   #checkpointRecord(view: DataView, start: number, end: number, at: CheckLocation): void {

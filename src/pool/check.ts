@@ -141,7 +141,7 @@ class PoolCheck {
     const ids = mdcLogIds(slot);
     const place = (extent: LogPlace['extent'], id: bigint, letter: string): LogPlace => {
       this.#extents.add(this.#capacity, { ...extent, name: `log ${letter} of MDC ${slot}` }, LOG);
-      return placeOf(this.#capacity, extent, this.#superblock.poolUuid, halvesOfId(id));
+      return placeOf(this.#capacity, extent, this.#superblock, halvesOfId(id));
     };
     return [place(logA, ids.logA, 'A'), place(logB, ids.logB, 'B')] as const;
   }
@@ -224,7 +224,7 @@ class PoolCheck {
     if (on === undefined) return undefined;
     const id = { low: object.idLow, high: object.idHigh };
     const { pageAddress, pageCount } = object;
-    const place = placeOf(on, { pageAddress, pageCount }, this.#superblock.poolUuid, id);
+    const place = placeOf(on, { pageAddress, pageCount }, this.#superblock, id);
     return this.#isOnDevice(place) ? place : undefined;
   }
 

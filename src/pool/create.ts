@@ -5,7 +5,7 @@ import { KIB, MIB, PAGE_BYTES } from '../base/units.ts';
 import { writeAsync } from '../device/device.ts';
 import { CLASS_CAPACITY } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
-import { NO_FEATURES } from '../format/features.ts';
+import { hasWitnesses, NEW_FEATURES } from '../format/features.ts';
 import { halvesOfId, makeObjectId, OBJECT_TYPE_MLOG } from '../format/object-id.ts';
 import {
   blankObjectRecord,
@@ -34,6 +34,7 @@ import {
   tooSmall,
 } from './prepare-device.ts';
 import { writeSuperblocks } from './superblocks.ts';
+import { Witnesses } from './witnesses.ts';
 
 /** Logs are sized by the device: an empty pool takes at most 3 % of 32 MiB or more. */
 const MDC0_LOG_BYTES = 64 * KIB;
@@ -108,7 +109,7 @@ async function writePool(
     name,
     poolUuid: randomUuid(prng),
     generation: 1,
-    features: NO_FEATURES,
+    features: NEW_FEATURES,
     createdMs: clock.wallMs(),
     deviceUuid: capacity.descriptor.uuid,
     capacity: capacity.descriptor,
@@ -199,20 +200,22 @@ async function writeMetadata(
     logB: makeObjectId(2, OBJECT_TYPE_MLOG, OBJECT_SLOT),
   };
   const mdc = { slot: OBJECT_SLOT, logA: extents.objectsA, logB: extents.objectsB };
+  const witnesses = hasWitnesses(superblock.features) ? new Witnesses() : undefined;
   const poolRecords = await PoolRecords.create(
-    mdc0Places(superblock, device),
+    mdc0Places(superblock, device, witnesses),
     gate,
     prng,
     toProperties(parameters, rootMdc),
     mdc,
+    witnesses?.mdc0,
   );
-  const places = Catalog.places(media, superblock.poolUuid, mdc);
-  const catalog = await Catalog.create(places, media, prng, poolRecords);
+  const places = Catalog.places(media, superblock.poolUuid, mdc, witnesses);
+  const catalog = await Catalog.create(places, media, prng, poolRecords, witnesses);
   const first = await catalog.newUniquifierPair();
   assert(first === 1, 'the root MDC has the first ids');
   const { poolUuid, capacity } = superblock;
   const rootPlace = (extent: Extent, id: bigint): ReturnType<typeof logPlace> =>
-    logPlace(device, extent, poolUuid, halvesOfId(id), capacity.sectorBytes);
+    logPlace(device, extent, poolUuid, halvesOfId(id), capacity.sectorBytes, witnesses?.mdc1);
   await LogPair.create(
     [rootPlace(extents.rootA, rootMdc.logA), rootPlace(extents.rootB, rootMdc.logB)],
     gate,
@@ -231,6 +234,6 @@ async function writeMetadata(
     record(rootMdc.logA, extents.rootA, ROLE_LOG_A),
     record(rootMdc.logB, extents.rootB, ROLE_LOG_B),
   ]);
-  await catalog.log.close();
+  await catalog.close();
   await poolRecords.log.close();
 }

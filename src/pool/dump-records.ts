@@ -10,6 +10,8 @@ import {
   readObjectRecord,
   RECORD_DELETION,
   RECORD_ID_CHECKPOINT,
+  RECORD_LOG_MARK,
+  RECORD_LOSS,
   RECORD_MDC,
   RECORD_OBJECT,
   RECORD_POOL,
@@ -20,6 +22,7 @@ import {
   type MdcRecord,
   type ObjectRecord,
 } from '../format/records.ts';
+import { readLogMark, readLoss } from '../format/log-mark.ts';
 import { isMblock, isOnCapacity } from './check-records.ts';
 import type { DumpEntry } from './dump.ts';
 import type { RecordVisitor } from './log-scan.ts';
@@ -67,6 +70,10 @@ export class DumpedRecords {
         this.objects.delete(objectId);
         return { structure: 'deletion record', fields: { objectId } };
       }
+      case RECORD_LOG_MARK:
+        return { structure: 'log mark record', fields: markFields(view, start) };
+      case RECORD_LOSS:
+        return { structure: 'loss record', fields: lossFields(view, start) };
       case RECORD_ID_CHECKPOINT:
         return {
           structure: 'id checkpoint record',
@@ -106,9 +113,27 @@ export class DumpedRecords {
       pageAddress: object.pageAddress,
       pageCount: object.pageCount,
       lengthBytes: object.lengthBytes,
-      digest: `0x${object.digest.toString(16).padStart(8, '0')}`,
+      digest: hex(object.digest),
     };
   }
+}
+
+function markFields(view: DataView, start: number): DumpEntry['fields'] {
+  const mark = readLogMark(view, start);
+  if (typeof mark === 'string') return { problem: mark };
+  const { idLow, idHigh, crc, ...rest } = mark;
+  return { objectId: printIdHalves(idLow, idHigh), ...rest, crc: hex(crc) };
+}
+
+function lossFields(view: DataView, start: number): DumpEntry['fields'] {
+  const loss = readLoss(view, start);
+  if (typeof loss === 'string') return { problem: loss };
+  const { idLow, idHigh, ...rest } = loss;
+  return { objectId: printIdHalves(idLow, idHigh), ...rest };
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16).padStart(8, '0')}`;
 }
 
 function poolFields(bytes: Uint8Array, start: number, end: number): DumpEntry['fields'] {

@@ -1,7 +1,7 @@
 import { formatUuid } from '../base/bytes.ts';
 import { isMpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
-import { FRAME_FLAG_CLOSED } from '../format/log-frame.ts';
+import { FRAME_FLAG_CLOSED, type LogWitness } from '../format/log-frame.ts';
 import { LogState, type LogHeader } from '../format/log-header.ts';
 import { halvesOfId, mdcLogIds, printIdHalves, type IdHalves } from '../format/object-id.ts';
 import type { DeviceDescriptor } from '../format/device-descriptor.ts';
@@ -26,6 +26,8 @@ type DumpStructure =
   | 'object record'
   | 'deletion record'
   | 'id checkpoint record'
+  | 'log mark record'
+  | 'loss record'
   | 'unknown record';
 
 /** One structure on media, for people and programs to read. */
@@ -90,7 +92,7 @@ async function* everything(
     if (isMblock(object) || device === undefined) continue;
     const id = { low: object.idLow, high: object.idHigh };
     const name = `log ${printIdHalves(object.idLow, object.idHigh)}`;
-    yield* dumpLog(placeOf(device, extentOf(object), newest.poolUuid, id), name, undefined);
+    yield* dumpLog(placeOf(device, extentOf(object), newest, id), name, undefined);
   }
 }
 
@@ -102,14 +104,14 @@ interface Devices {
 /** Both logs; records only of the one that counts, so that each is printed once. */
 async function* dumpMdc(
   on: CheckedDevice,
-  { poolUuid }: Superblock,
+  superblock: Superblock,
   slot: number,
   logs: { logA: Extent; logB: Extent },
   records: DumpedRecords,
 ): AsyncGenerator<DumpEntry, void, undefined> {
   const ids = mdcLogIds(slot);
-  const a = placeOf(on, logs.logA, poolUuid, halvesOfId(ids.logA));
-  const b = placeOf(on, logs.logB, poolUuid, halvesOfId(ids.logB));
+  const a = placeOf(on, logs.logA, superblock, halvesOfId(ids.logA));
+  const b = placeOf(on, logs.logB, superblock, halvesOfId(ids.logB));
   const [ofA, ofB] = [await generationIfCurrent(a), await generationIfCurrent(b)];
   yield* dumpLog(a, `MDC ${slot} log A`, ofA > 0 && ofA >= ofB ? records : undefined);
   yield* dumpLog(b, `MDC ${slot} log B`, ofB > ofA ? records : undefined);
@@ -239,7 +241,12 @@ function frameFields({ header }: Frame): DumpEntry['fields'] {
     closed: header.flags === FRAME_FLAG_CLOSED ? 'yes' : 'no',
     durableBytes: header.durableBytes,
     recordsBefore: header.recordsBefore,
+    ...witnessFields(header.witness),
   };
+}
+
+function witnessFields({ generation, endBytes }: LogWitness): DumpEntry['fields'] {
+  return endBytes === 0 ? {} : { witnessGeneration: generation, witnessEndBytes: endBytes };
 }
 
 function entryIn(

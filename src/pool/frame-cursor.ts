@@ -13,6 +13,9 @@ import {
   type FrameHeader,
   type FramePlace,
   type FrameProblem,
+  laterWitness,
+  type LogWitness,
+  NO_WITNESS,
 } from '../format/log-frame.ts';
 import { LOG_HEADER_BYTES, type LogHeader } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
@@ -27,6 +30,11 @@ export interface LogPlace {
   objectId: IdHalves;
   /** 512 or 4096, as the device's descriptor says. */
   sectorBytes: number;
+  /**
+   * What frames that are written there bear witness of, as it stands; NO_WITNESS for who only reads, and
+   * undefined in a pool whose logs bear none.
+   */
+  witness?: Readonly<LogWitness> | undefined;
 }
 
 /** A verified frame; `bytes` are lent until the next call of the cursor. */
@@ -71,6 +79,8 @@ export interface Leftovers {
   durableBytes: number;
   /** The largest sequence of any. */
   sequenceMax: number;
+  /** The most that any of them says of another log. */
+  witness: LogWitness;
 }
 
 /** Verified frames of one generation of a log, in order from any frame boundary. */
@@ -99,6 +109,7 @@ export class FrameCursor {
       extentBytes: this.#endBytes,
       generation: header.generation,
       sectorBytes: place.sectorBytes,
+      witnesses: place.witness !== undefined,
     };
     this.#reader = new ReadAhead(place.device, {
       baseBytes: place.extent.pageAddress * PAGE_BYTES,
@@ -154,7 +165,12 @@ export class FrameCursor {
   /** Looks through the torn window behind the end. Call it when next() answered undefined. */
   async leftovers(): Promise<Leftovers> {
     const { offsetBytes, sequence } = this.#position;
-    const found: Leftovers = { count: 0, durableBytes: 0, sequenceMax: sequence };
+    const found: Leftovers = {
+      count: 0,
+      durableBytes: 0,
+      sequenceMax: sequence,
+      witness: NO_WITNESS,
+    };
     const windowEnd = Math.min(offsetBytes + TORN_WINDOW_BYTES, this.#endBytes);
     const { sectorBytes } = this.#place;
     for (let at = offsetBytes; at + sectorBytes <= windowEnd; at += sectorBytes) {
@@ -165,6 +181,7 @@ export class FrameCursor {
       if (!hasFrameMagic(this.#reader.view, index)) continue;
       const header = this.#decode(index, at);
       if (typeof header === 'string') continue;
+      found.witness = laterWitness(found.witness, header.witness);
       found.sequenceMax = Math.max(found.sequenceMax, header.sequence);
       if (header.sequence <= sequence) continue;
       found.count += 1;

@@ -6,6 +6,17 @@ import type { FlushGate } from './flush-gate.ts';
 import type { GroupSizes } from './group-sizes.ts';
 import { Log } from './log.ts';
 import {
+  expectedOf,
+  type FoundEnd,
+  foundEnd,
+  lossOfFrames,
+  lossOfHeader,
+  type MarkOf,
+  markOfPair,
+  refuseLost,
+} from './log-evidence.ts';
+import type { LogRider } from './log-marks.ts';
+import {
   confirmLogEnd,
   freshLogEnd,
   resumedLogEnd,
@@ -48,6 +59,11 @@ export class LogPair {
   #failure: MpoolError | null = null;
   #groups: GroupSizes;
   onFailure: (error: MpoolError) => void = () => {};
+  /** Told when more of the active log was acknowledged, or another log became it. */
+  onDurable: (active: Log) => void = () => {};
+  /** How it was when it was opened; undefined of one that was made here. */
+  found: FoundEnd | undefined;
+  #rider: LogRider | null = null;
 
   private constructor(
     places: readonly [LogPlace, LogPlace],
@@ -82,7 +98,8 @@ export class LogPair {
    * Finds the active log and reads it through.
    * @param visit each record; the bytes are only lent
    * @param readOnly nothing is written, not even to finish what a crash interrupted
-   * @throws ERR_MPOOL_CORRUPT when no log is current, or acknowledged records are damaged
+   * @param markOf what is known to have been acknowledged of each log
+   * @throws ERR_MPOOL_CORRUPT when no log is current, or acknowledged records are damaged or lost
    */
   static async open(
     places: readonly [LogPlace, LogPlace],
@@ -90,6 +107,7 @@ export class LogPair {
     prng: Prng,
     readOnly: boolean,
     visit?: RecordVisitor,
+    markOf: MarkOf = () => undefined,
   ): Promise<LogPair> {
     const [a, b] = await Promise.all(places.map((place) => readLogHeader(place)));
     const current = (index: 0 | 1): LogHeader | undefined => {
@@ -108,8 +126,12 @@ export class LogPair {
     }
     const place = places[activeIndex];
     const recordBytesMax = visit === undefined ? undefined : METADATA_RECORD_BYTES_MAX;
-    const end = await scanLog(place, header, visit, { recordBytesMax });
+    const mark = markOfPair(places, activeIndex, markOf);
+    refuseLost(place, lossOfHeader(mark, header));
+    const expected = expectedOf(mark, header);
+    const end = await scanLog(place, header, visit, { recordBytesMax, expected });
     refuseDamage(place, end);
+    refuseLost(place, lossOfFrames(mark, header, end));
     await confirmLogEnd(place, header, end);
     if (!readOnly) await secureLogTail(place, end, gate);
     if (!readOnly && ca !== undefined && cb !== undefined) {
@@ -118,7 +140,9 @@ export class LogPair {
       await writeLogHeader(places[loser], superseded, 'durable');
     }
     const log = new Log(place, gate, header, resumedLogEnd(end, prng));
-    return new LogPair(places, gate, prng, activeIndex, log);
+    const pair = new LogPair(places, gate, prng, activeIndex, log);
+    pair.found = foundEnd(header, end);
+    return pair;
   }
 
   get active(): Log {
@@ -160,6 +184,7 @@ export class LogPair {
     this.#activeIndex = this.#otherIndex;
     this.#active = target;
     this.#watch(target);
+    this.onDurable(target);
   }
 
   /** The writes after which, if one fails, media alone knows what counts. */
@@ -198,7 +223,15 @@ export class LogPair {
 
   #watch(log: Log): void {
     log.onFailure = (error) => this.fail(error);
+    log.onDurable = () => this.onDurable(log);
+    log.rider = this.#rider;
     log.groups = this.#groups;
+  }
+
+  /** What goes along in frames of whichever log is active. */
+  carry(rider: LogRider | null): void {
+    this.#rider = rider;
+    this.#active.rider = rider;
   }
 
   /** Syncs of its logs are counted there, instead of among those of users' logs. */

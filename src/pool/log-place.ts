@@ -3,7 +3,7 @@ import { below, type Prng } from '../base/prng.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Device, type Durability, readAsync, writeAsync } from '../device/device.ts';
 import type { Extent } from '../format/extent.ts';
-import { FRAME_BYTES_MAX } from '../format/log-frame.ts';
+import { FRAME_BYTES_MAX, type LogWitness, NO_WITNESS } from '../format/log-frame.ts';
 import { encodeLogHeader, type LogHeader, logIdentity } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
 import type { FlushGate } from './flush-gate.ts';
@@ -17,6 +17,7 @@ export function logPlace(
   poolUuid: Uint8Array,
   id: IdHalves,
   sectorBytes: number,
+  witness: Readonly<LogWitness> | undefined,
 ): LogPlace {
   return {
     device,
@@ -24,6 +25,7 @@ export function logPlace(
     identity: logIdentity(poolUuid, id),
     objectId: id,
     sectorBytes,
+    witness,
   };
 }
 
@@ -38,6 +40,8 @@ export function freshLogEnd(): LogEnd {
     durableBytes: PAGE_BYTES,
     frameCount: 0,
     closed: false,
+    witness: NO_WITNESS,
+    passedExpected: false,
     compactionStarts: 0,
     compactionEnds: 0,
     compacting: false,

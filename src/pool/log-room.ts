@@ -1,3 +1,4 @@
+import type { Device } from '../device/device.ts';
 import { roundUp } from '../base/units.ts';
 import { CHUNK_HEADER_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from '../format/log-frame.ts';
 
@@ -12,6 +13,28 @@ export interface LogRoom {
   extentBytes: number;
   sectorBytes: number;
 }
+
+/**
+ * How many zeros a frame takes with it. A file's blocks that no one wrote before cost each durable write a
+ * transaction of the file system, ten times what the write itself costs; so a small frame brings those of
+ * the next ones with it.
+ * @param touchedBytes up to where the file has its blocks
+ */
+export function zerosBehind(
+  log: { place: { device: Device }; extentBytes: number },
+  frame: { offsetBytes: number; bytes: Uint8Array },
+  touchedBytes: number,
+): number {
+  const endBytes = frame.offsetBytes + frame.bytes.length;
+  if (endBytes <= touchedBytes || frame.bytes.length > ZERO_BEHIND_BYTES_MAX) return 0;
+  if (log.place.device.kind === 'block') return 0;
+  return Math.min(frame.offsetBytes + ZERO_AHEAD_BYTES, log.extentBytes) - endBytes;
+}
+
+/** So that of small appends one in fifty pays. */
+const ZERO_AHEAD_BYTES = FRAME_BYTES_MAX;
+/** Larger frames are bound by bandwidth: zeros would double what they write. */
+const ZERO_BEHIND_BYTES_MAX = 32 * 1024;
 
 /** Whether a record fits: whole into the open frame, or in pieces that fill it and frames of their own. */
 export function recordFits(lengthBytes: number, at: LogRoom): boolean {

@@ -7,6 +7,9 @@ import {
   chunkKind,
   chunkLengthBytes,
   FRAME_FLAG_CLOSED,
+  laterWitness,
+  type LogWitness,
+  NO_WITNESS,
   RECORD_BYTES_MAX,
 } from '../format/log-frame.ts';
 import {
@@ -16,7 +19,14 @@ import {
   type LogHeaderDecoded,
 } from '../format/log-header.ts';
 import { zeroBetween } from '../format/u64.ts';
-import { FrameCursor, type Frame, type LogPlace } from './frame-cursor.ts';
+import {
+  FIRST_POSITION,
+  FrameCursor,
+  type Frame,
+  type FramePosition,
+  type Leftovers,
+  type LogPlace,
+} from './frame-cursor.ts';
 
 export type { LogPlace } from './frame-cursor.ts';
 
@@ -48,6 +58,12 @@ export interface LogEnd {
   durableBytes: number;
   /** The last frame says that the log was closed in good order. */
   closed: boolean;
+  /** Where the closing frame is, when the log ends with one. */
+  beforeClose?: FramePosition | undefined;
+  /** The most that frames say of another log, those included that were never acknowledged. */
+  witness: LogWitness;
+  /** Whether the frames passed the boundary that was expected. */
+  passedExpected: boolean;
   /** Markers seen; `compacting` when the last one says started. */
   compactionStarts: number;
   compactionEnds: number;
@@ -71,6 +87,8 @@ export interface ScanOptions {
   /** Each frame before its records; `recordCount` of the records before it. */
   onFrame?: ((frame: Frame, recordCount: number) => void) | undefined;
   signal?: AbortSignal | undefined;
+  /** A boundary at which a frame should end. */
+  expected?: FramePosition | undefined;
 }
 
 /**
@@ -108,6 +126,10 @@ export async function scanLog(
   let durableBytes = header.committedBytes;
   let frameCount = 0;
   let closed = false;
+  let beforeClose: FramePosition | undefined;
+  let witness = NO_WITNESS;
+  const { expected } = options;
+  let passedExpected = isSame(expected, FIRST_POSITION);
   let damaged: Pick<LogEnd, 'damagedAtBytes' | 'detail'> | undefined;
   let before = cursor.position;
   try {
@@ -128,6 +150,9 @@ export async function scanLog(
       if (frameCount % FRAMES_PER_SLICE === 0) await new Promise(setImmediate);
       durableBytes = Math.max(durableBytes, frame.header.durableBytes);
       closed = frame.header.flags === FRAME_FLAG_CLOSED;
+      beforeClose = closed ? before : undefined;
+      witness = laterWitness(witness, frame.header.witness);
+      passedExpected ||= isSame(expected, cursor.position);
     }
     const position = damaged === undefined ? cursor.position : before;
     const end = {
@@ -138,6 +163,9 @@ export async function scanLog(
       frameCount,
       durableBytes,
       closed,
+      beforeClose,
+      witness,
+      passedExpected,
       compactionStarts: chunks.compactionStarts,
       compactionEnds: chunks.compactionEnds,
       compacting: chunks.compacting,
@@ -145,22 +173,28 @@ export async function scanLog(
     if (damaged !== undefined) {
       return { ...end, sequenceSeenMax: cursor.position.sequence, verdict: 'damaged', ...damaged };
     }
-    return { ...end, ...(await judge(cursor, durableBytes)) };
+    const left = await cursor.leftovers();
+    const verdict = judge(cursor, left, durableBytes);
+    return { ...end, witness: laterWitness(witness, left.witness), ...verdict };
   } finally {
     await cursor.close();
   }
+}
+
+function isSame(a: FramePosition | undefined, b: FramePosition): boolean {
+  return a?.offsetBytes === b.offsetBytes && a.sequence === b.sequence && a.crc === b.crc;
 }
 
 /** A full frame holds some 6,000 records: a millisecond or two of work. */
 const FRAMES_PER_SLICE = 4;
 
 /** Tells a torn tail from damage: by what was durable according to any frame of this generation. */
-async function judge(
+function judge(
   cursor: FrameCursor,
+  left: Leftovers,
   durableBytes: number,
-): Promise<Pick<LogEnd, 'sequenceSeenMax' | 'verdict' | 'damagedAtBytes' | 'detail'>> {
+): Pick<LogEnd, 'sequenceSeenMax' | 'verdict' | 'damagedAtBytes' | 'detail'> {
   const { offsetBytes } = cursor.position;
-  const left = await cursor.leftovers();
   const sequenceSeenMax = left.sequenceMax;
   const known = Math.max(durableBytes, left.durableBytes);
   if (known > offsetBytes) {

@@ -7,20 +7,24 @@ import { crc32c } from '../base/crc32c.ts';
 import {
   CHUNK_HEADER_BYTES,
   ChunkKind,
-  chunkWord,
   encodeFrameHeader,
   FRAME_BYTES_MAX,
   FRAME_FLAG_CLOSED,
   FRAME_HEADER_BYTES,
   FRAMES_IN_FLIGHT_MAX,
   frameSeed,
+  NO_WITNESS,
   RECORD_BYTES_MAX,
 } from '../format/log-frame.ts';
-import type { LogHeader } from '../format/log-header.ts';
+import { LOG_HEADER_BYTES, type LogHeader } from '../format/log-header.ts';
+import type { LogMark } from '../format/log-mark.ts';
 import type { FlushGate } from './flush-gate.ts';
+import type { FramePosition } from './frame-cursor.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
+import type { LogRider } from './log-marks.ts';
+import { OpenFrame, type SealedFrame } from './open-frame.ts';
 import { writeLogHeader } from './log-place.ts';
-import { recordFits } from './log-room.ts';
+import { recordFits, zerosBehind } from './log-room.ts';
 
 /**
  * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
@@ -51,11 +55,10 @@ export class Log {
   #tailBytes: number;
   #sequence: number;
   #previousCrc: number;
-  #open: Uint8Array | null = null;
-  #used = 0;
+  readonly #open: OpenFrame;
   #recordsBeforeOpen = 0;
   /** Sealed frames not yet written, in order; the first `#inFlight` of them are with the device. */
-  #unwritten: Frame[] = [];
+  #unwritten: SealedFrame[] = [];
   #inFlight = 0;
   /** End of what this log has written to its extent: below it a file has its blocks. */
   #touchedBytes: number;
@@ -63,6 +66,8 @@ export class Log {
   /** Frames written or on their way whose durability no flush has established. */
   #volatileFrames = 0;
   #durableBytes: number;
+  /** Up to where a flush of ours acknowledged it, and the last frame below that: what is told of it. */
+  #acknowledged: FramePosition;
   #recordCount: number;
   #durableRecords: number;
   #waiters: Waiter[] = [];
@@ -83,6 +88,10 @@ export class Log {
   readonly readers = new Set<{ close(): Promise<void> }>();
   /** Told of the first failure: the pool fails when one of its own logs does. */
   onFailure: (error: MpoolError) => void = () => {};
+  /** Told when more was acknowledged, or all was erased. */
+  onDurable: () => void = () => {};
+  /** What goes along in a frame that is written anyway. */
+  rider: LogRider | null = null;
   /** Frames written, for statistics. */
   frameCount = 0;
   /** Where syncs are counted that became durable together; null while nobody but the pool waits for them. */
@@ -91,6 +100,7 @@ export class Log {
   /** @param end where the log was found to end; `freshLogEnd()` for one without frames */
   constructor(place: LogPlace, gate: FlushGate, header: LogHeader, end: LogEnd) {
     this.place = place;
+    this.#open = new OpenFrame(place.device);
     this.#gate = gate;
     this.groups = gate.syncGroups;
     this.#header = header;
@@ -101,6 +111,12 @@ export class Log {
     this.#recordCount = end.recordCount;
     this.#durableRecords = end.recordCount;
     this.#durableBytes = end.endBytes;
+    // A closing frame may have been written by a write that failed, and be in a cache only.
+    this.#acknowledged = end.beforeClose ?? {
+      offsetBytes: end.endBytes,
+      sequence: end.lastSequence,
+      crc: end.lastCrc,
+    };
     this.#touchedBytes = end.endBytes;
     this.#closedInOrder = end.closed;
   }
@@ -126,7 +142,8 @@ export class Log {
   }
   /** What frames use, the open one included as if it ended now. */
   get usedBytes(): number {
-    const open = this.#used === 0 ? 0 : roundUp(this.#used, this.place.sectorBytes);
+    const open =
+      this.#open.usedBytes === 0 ? 0 : roundUp(this.#open.usedBytes, this.place.sectorBytes);
     return this.#tailBytes + open - PAGE_BYTES;
   }
   /** End of the sealed frames, in bytes of the extent. */
@@ -137,6 +154,14 @@ export class Log {
   /** End of what the device has taken: readers may read up to it. */
   get writtenBytes(): number {
     return this.#unwritten[0]?.offsetBytes ?? this.#tailBytes;
+  }
+
+  /** What a device acknowledged of this generation. */
+  get mark(): LogMark {
+    const { offsetBytes, sequence, crc } = this.#acknowledged;
+    const { low, high } = this.place.objectId;
+    const { generation } = this.#header;
+    return { idLow: low, idHigh: high, generation, durableBytes: offsetBytes, sequence, crc };
   }
 
   /** For readers at the end. @throws ERR_MPOOL_FAILED when there was more, which never reached the device */
@@ -193,7 +218,7 @@ export class Log {
   fits(lengthBytes: number): boolean {
     return recordFits(lengthBytes, {
       roomBytes: this.#roomInFrame(),
-      usedBytes: this.#used,
+      usedBytes: this.#open.usedBytes,
       tailBytes: this.#tailBytes,
       extentBytes: this.extentBytes,
       sectorBytes: this.place.sectorBytes,
@@ -203,7 +228,7 @@ export class Log {
   /** Resolves once everything appended so far is durable; shares the flush with others in flight. */
   sync(): Promise<void> {
     if (this.#failure !== null) return Promise.reject(this.#failed());
-    if (this.#durableRecords >= this.#recordCount && this.#used === 0 && !this.#dirty()) {
+    if (this.#durableRecords >= this.#recordCount && this.#open.usedBytes === 0 && !this.#dirty()) {
       return RESOLVED;
     }
     return new Promise((resolve, reject) => {
@@ -219,7 +244,7 @@ export class Log {
   /** Resolves once everything appended so far is on the device, durable or not: readers may read it. */
   async settle(): Promise<void> {
     if (this.#failure !== null) return;
-    if (this.#used > 0) this.#seal('volatile');
+    if (this.#open.usedBytes > 0) this.#seal('volatile');
     const last = this.#unwritten.at(-1);
     if (last !== undefined) await this.#written(last.sequence);
   }
@@ -234,7 +259,7 @@ export class Log {
     this.#assertWritable();
     this.#busy = 'the log is being erased';
     try {
-      if (this.#used > 0) this.#seal('volatile');
+      if (this.#open.usedBytes > 0) this.#seal('volatile');
       await this.sync();
       const header: LogHeader = {
         ...this.#header,
@@ -276,8 +301,15 @@ export class Log {
     const written = this.#seal('durable', true);
     await this.#written(written);
     if (this.#failure !== null) throw this.#failed();
-    this.#durableBytes = this.#tailBytes;
+    this.#durableTo(this.#tailBytes, this.#sequence, this.#previousCrc);
     this.#closedInOrder = true;
+  }
+
+  #durableTo(offsetBytes: number, sequence: number, crc: number): void {
+    if (offsetBytes <= this.#durableBytes) return;
+    this.#durableBytes = offsetBytes;
+    this.#acknowledged = { offsetBytes, sequence, crc };
+    this.onDurable();
   }
 
   /** Gives up a log that never came to count: it can no longer be used. */
@@ -311,7 +343,10 @@ export class Log {
   }
 
   #restart(header: LogHeader): void {
-    assert(this.#unwritten.length === 0 && this.#used === 0, 'nothing is under way at an erase');
+    assert(
+      this.#unwritten.length === 0 && this.#open.usedBytes === 0,
+      'nothing is under way at an erase',
+    );
     this.#header = header;
     this.#seed = frameSeed(this.place.identity, header.salt);
     this.#tailBytes = PAGE_BYTES;
@@ -322,6 +357,8 @@ export class Log {
     this.#durableRecords = 0;
     this.#closedInOrder = false;
     this.#room = null;
+    this.#acknowledged = { offsetBytes: LOG_HEADER_BYTES, sequence: 0, crc: 0 };
+    this.onDurable();
   }
 
   #assertWritable(): void {
@@ -335,13 +372,13 @@ export class Log {
 
   /** Bytes that the open (or next) frame can still take, chunk headers included. */
   #roomInFrame(): number {
-    const used = this.#used === 0 ? FRAME_HEADER_BYTES : this.#used;
+    const used = this.#open.usedBytes === 0 ? FRAME_HEADER_BYTES : this.#open.usedBytes;
     return Math.min(FRAME_BYTES_MAX, this.extentBytes - this.#tailBytes) - used;
   }
 
   #beginFrame(): void {
-    if (this.#used > 0) return;
-    this.#used = FRAME_HEADER_BYTES;
+    if (this.#open.usedBytes > 0) return;
+    this.#open.begin();
     this.#recordsBeforeOpen = this.#recordCount;
   }
 
@@ -370,55 +407,36 @@ export class Log {
   }
 
   #putChunk(kind: number, bytes: Uint8Array): void {
-    if (this.#used === 0) this.#beginFrame();
-    const end = this.#used + CHUNK_HEADER_BYTES + bytes.length;
-    if (this.#open === null || end > this.#open.length) this.#growOpen(end);
-    const open = this.#open!;
-    const head = chunkWord(kind, bytes.length);
-    const at = this.#used;
-    open[at] = head;
-    open[at + 1] = head >>> 8;
-    open[at + 2] = head >>> 16;
-    open[at + 3] = head >>> 24;
-    open.set(bytes, at + CHUNK_HEADER_BYTES);
-    this.#used = end;
-  }
-
-  #growOpen(neededBytes: number): void {
-    const size = neededBytes > SMALL_BUFFER_BYTES ? FRAME_BYTES_MAX : SMALL_BUFFER_BYTES;
-    const larger = this.place.device.allocate(size);
-    if (this.#open !== null) {
-      larger.set(this.#open.subarray(0, this.#used));
-      this.place.device.release(this.#open);
-    }
-    this.#open = larger;
+    if (this.#open.usedBytes === 0) this.#beginFrame();
+    this.#open.put(kind, bytes);
   }
 
   /** Ends the open frame and hands it to the device. @returns its sequence */
   #seal(durability: Durability, closed = false): number {
-    assert(this.#used > 0, 'there is a frame to seal');
-    if (this.#open === null) this.#growOpen(this.#used);
-    const buffer = this.#open!;
-    const lengthBytes = roundUp(this.#used, this.place.sectorBytes);
+    assert(this.#open.usedBytes > 0, 'there is a frame to seal');
+    const used = this.#open.usedBytes;
+    const buffer = this.#open.take();
+    const lengthBytes = roundUp(used, this.place.sectorBytes);
     const bytes = buffer.subarray(0, lengthBytes);
-    bytes.fill(0, this.#used);
+    bytes.fill(0, used);
     this.#sequence += 1;
     this.#previousCrc = encodeFrameHeader(
       bytes,
       {
         generation: this.#header.generation,
         sequence: this.#sequence,
-        payloadBytes: this.#used - FRAME_HEADER_BYTES,
+        payloadBytes: used - FRAME_HEADER_BYTES,
         payloadCrc: crc32c(bytes.subarray(FRAME_HEADER_BYTES)),
         previousCrc: this.#previousCrc,
         flags: closed ? FRAME_FLAG_CLOSED : 0,
         durableBytes: this.#durableBytes,
         recordsBefore: this.#recordsBeforeOpen,
+        witness: this.place.witness ?? NO_WITNESS,
       },
       this.#seed,
       this.#tailBytes,
     );
-    const frame: Frame = {
+    const frame: SealedFrame = {
       buffer,
       bytes,
       offsetBytes: this.#tailBytes,
@@ -427,8 +445,6 @@ export class Log {
       written: false,
     };
     this.#tailBytes += lengthBytes;
-    this.#open = null;
-    this.#used = 0;
     this.#closedInOrder = false;
     this.#volatileFrames += 1;
     this.frameCount += 1;
@@ -446,7 +462,10 @@ export class Log {
       const frame = this.#unwritten[this.#inFlight]!;
       this.#inFlight += 1;
       const { device, extent } = this.place;
-      const zeroBytes = this.#inFlight === this.#unwritten.length ? this.#zerosBehind(frame) : 0;
+      const zeroBytes =
+        this.#inFlight === this.#unwritten.length
+          ? zerosBehind(this, frame, this.#touchedBytes)
+          : 0;
       if (zeroBytes > 0) this.#addZeros(frame, zeroBytes);
       const { buffer, bytes } = frame;
       this.#touchedBytes = Math.max(this.#touchedBytes, frame.offsetBytes + bytes.length);
@@ -461,18 +480,7 @@ export class Log {
     }
   }
 
-  /**
-   * A file's blocks that no one wrote before cost each durable write a transaction of the file system, ten
-   * times what the write itself costs; so a small frame brings those of the next ones with it.
-   */
-  #zerosBehind(frame: Frame): number {
-    const endBytes = frame.offsetBytes + frame.bytes.length;
-    if (endBytes <= this.#touchedBytes || frame.bytes.length > ZERO_BEHIND_BYTES_MAX) return 0;
-    if (this.place.device.kind === 'block') return 0;
-    return Math.min(frame.offsetBytes + ZERO_AHEAD_BYTES, this.extentBytes) - endBytes;
-  }
-
-  #addZeros(frame: Frame, zeroBytes: number): void {
+  #addZeros(frame: SealedFrame, zeroBytes: number): void {
     const { device } = this.place;
     const frameBytes = frame.bytes.length;
     const larger = device.allocate(frameBytes + zeroBytes);
@@ -511,10 +519,8 @@ export class Log {
   /** Frames that the device does not have yet never will be written: they end where those in flight begin. */
   #giveUpUnissued(): void {
     const { device } = this.place;
-    this.#incomplete ||= this.#used > 0 || this.#unwritten.length > 0;
-    if (this.#open !== null) device.release(this.#open);
-    this.#open = null;
-    this.#used = 0;
+    this.#incomplete ||= this.#open.usedBytes > 0 || this.#unwritten.length > 0;
+    this.#open.release();
     this.#tailBytes = this.#unwritten[0]?.offsetBytes ?? this.#tailBytes;
     for (const frame of this.#unwritten.splice(this.#inFlight)) device.release(frame.buffer);
   }
@@ -539,11 +545,14 @@ export class Log {
       return;
     }
     this.#waiters = [];
+    if (this.#open.usedBytes > 0 && this.rider !== null) this.#takeRider(this.rider);
     const records = this.#recordCount;
     // Where others wait for a flush anyway, a flush of our own would only make the device do it twice.
-    const alone = !this.#dirty() && (this.#used === 0 || !this.#gate.busy);
-    if (this.#used > 0) this.#seal(alone ? 'durable' : 'volatile');
+    const alone = !this.#dirty() && (this.#open.usedBytes === 0 || !this.#gate.busy);
+    if (this.#open.usedBytes > 0) this.#seal(alone ? 'durable' : 'volatile');
     const tailBytes = this.#tailBytes;
+    const sequence = this.#sequence;
+    const crc = this.#previousCrc;
     const frames = this.#volatileFrames;
     const finish = (error: MpoolError | null): void => {
       if (error !== null) this.fail(error);
@@ -552,17 +561,25 @@ export class Log {
         for (const waiter of group) waiter.reject(failure);
         return this.#rejectWaiters();
       }
-      this.#durableBytes = tailBytes;
+      this.#durableTo(tailBytes, sequence, crc);
       this.#durableRecords = records;
       this.#volatileFrames -= frames;
       this.groups?.add(group.length);
       for (const waiter of group) waiter.resolve();
       this.#syncRound();
     };
-    this.#afterWritten(this.#sequence, () => {
+    this.#afterWritten(sequence, () => {
       if (alone || this.#failure !== null) finish(this.#failure);
       else this.#gate.flushThen(finish);
     });
+  }
+
+  /** One record more in the open frame, if it has room: it never begins a frame of its own. */
+  #takeRider(rider: LogRider): void {
+    const record = rider.take(this.#roomInFrame() - CHUNK_HEADER_BYTES);
+    if (record === undefined) return;
+    this.#putChunk(ChunkKind.whole, record);
+    this.#recordCount += 1;
   }
 
   #rejectWaiters(): void {
@@ -577,24 +594,8 @@ export class Log {
   }
 }
 
-interface Frame {
-  /** As allocated; `bytes` is the part that is written. */
-  buffer: Uint8Array;
-  bytes: Uint8Array;
-  readonly offsetBytes: number;
-  readonly sequence: number;
-  readonly durability: Durability;
-  written: boolean;
-}
-
 type Waiter = { resolve: () => void; reject: (error: MpoolError) => void };
 
 /** Shared by all calls that need not wait: a promise of its own would cost more than the append. */
 export const RESOLVED: Promise<void> = Promise.resolve();
 const EMPTY = new Uint8Array(0);
-/** Most synchronous appends are small; only bulk needs a whole frame of memory. */
-const SMALL_BUFFER_BYTES = 16 * 1024;
-/** So that of small appends one in fifty pays. */
-const ZERO_AHEAD_BYTES = FRAME_BYTES_MAX;
-/** Larger frames are bound by bandwidth: zeros would double what they write. */
-const ZERO_BEHIND_BYTES_MAX = 32 * 1024;

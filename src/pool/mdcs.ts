@@ -10,6 +10,7 @@ import {
 import { ROLE_LOG_A, ROLE_LOG_B } from '../format/records.ts';
 import type { Mdc, MdcAllocation, MdcId, MdcProperties, Mdcs, MediaClass } from './api.ts';
 import { newIdHalves } from './catalog.ts';
+import type { MarkOf } from './log-evidence.ts';
 import { LogPair } from './log-pair.ts';
 import type { LogPlace } from './frame-cursor.ts';
 import { checkMediaClass } from './media.ts';
@@ -129,7 +130,15 @@ export class StoreMdcs implements Mdcs {
     const { prng } = store.environment;
     // As for an mlog: what an earlier, failed use left in a cache is no durable record.
     if (!store.readOnly) await gate.flush();
-    const pair = await LogPair.open(places, gate, prng, store.readOnly);
+    const { marks } = store.catalog;
+    const markOf: MarkOf = (place) => marks?.of(place.objectId);
+    const pair = await store.lostWrites.opening(() =>
+      LogPair.open(places, gate, prng, store.readOnly, undefined, markOf),
+    );
+    if (marks !== null && !store.readOnly) {
+      pair.onDurable = (active) => marks.note(active);
+      marks.noteOpened(pair.active);
+    }
     const open: OpenMdc = new OpenMdc(id, pair, store.readOnly, () => {
       this.#open.delete(id.logA);
       for (const index of indices) store.letGo(index, open);

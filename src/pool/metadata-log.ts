@@ -1,6 +1,8 @@
 import { MpoolError } from '../base/errors.ts';
 import { GroupSizes } from './group-sizes.ts';
+import type { LogWitness } from '../format/log-frame.ts';
 import type { Log } from './log.ts';
+import type { LogRider } from './log-marks.ts';
 import { LogPair } from './log-pair.ts';
 import { SharedLock } from './shared-lock.ts';
 
@@ -47,10 +49,19 @@ export class MetadataLog {
   /** Of changes that became durable together. */
   readonly groups = new GroupSizes();
   #retiredFrames = 0;
+  readonly #witness: LogWitness | undefined;
+  readonly #rider: LogRider | null;
 
-  constructor(pair: LogPair, owner: MetadataOwner) {
+  /** @param more.witness what other logs say of this one: kept at what is durable of it */
+  constructor(
+    pair: LogPair,
+    owner: MetadataOwner,
+    more: { witness?: LogWitness | undefined; rider?: LogRider | null } = {},
+  ) {
     this.#owner = owner;
     this.#pair = pair;
+    this.#witness = more.witness;
+    this.#rider = more.rider ?? null;
     this.#watch(pair);
   }
 
@@ -63,11 +74,16 @@ export class MetadataLog {
 
   /**
    * Makes a change durable, then applies it.
-   * @param kind 'adds' to what lives, or 'frees': then it may use the part kept for deletions
+   * @param kind 'adds' to what lives, by its length or by so many bytes; or 'frees': then it may use the part
+   *   kept for deletions
    * @throws ERR_MPOOL_NO_SPACE when metadata has no room and can have no more; nothing changed
    */
-  async append(record: Uint8Array, kind: 'adds' | 'frees', apply: () => void): Promise<void> {
-    const bytes = kind === 'adds' ? record.length : 0;
+  async append(
+    record: Uint8Array,
+    kind: 'adds' | 'frees' | { adds: number },
+    apply: () => void,
+  ): Promise<void> {
+    const bytes = typeof kind === 'object' ? kind.adds : kind === 'adds' ? record.length : 0;
     for (;;) {
       const entering = this.#lock.enterShared();
       if (entering !== undefined) await entering;
@@ -178,5 +194,15 @@ export class MetadataLog {
   #watch(pair: LogPair): void {
     pair.onFailure = (error) => this.onFailure(error);
     pair.countGroups(this.groups);
+    pair.carry(this.#rider);
+    pair.onDurable = (active) => this.#durable(active);
+    this.#durable(pair.active);
+  }
+
+  #durable(active: Log): void {
+    if (this.#witness === undefined) return;
+    const { generation, durableBytes } = active.mark;
+    this.#witness.generation = generation;
+    this.#witness.endBytes = durableBytes;
   }
 }

@@ -7,14 +7,22 @@ import {
   OBJECT_TYPE_MLOG,
   printObjectId,
 } from '../format/object-id.ts';
-import { LogState } from '../format/log-header.ts';
+import { type LogHeader, LogState } from '../format/log-header.ts';
 import { ROLE_PLAIN } from '../format/records.ts';
 import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { Log } from './log.ts';
+import {
+  expectedOf,
+  type FoundEnd,
+  foundEnd,
+  lossOfFrames,
+  lossOfHeader,
+  refuseLost,
+} from './log-evidence.ts';
 import { firstHeader, refuseDamage } from './log-pair.ts';
 import { confirmLogEnd, resumedLogEnd, secureLogTail, writeLogHeader } from './log-place.ts';
-import { readLogHeader, scanLog } from './log-scan.ts';
+import { type LogEnd, type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
 import { OpenMlog, StoreMlog } from './mlog.ts';
 import { checkArray, checkOptions, integerIn } from './parameters.ts';
@@ -124,15 +132,9 @@ export class StoreMlogs implements Mlogs {
     const { gate } = store.media(store.table.mediaClass(index))!;
     // Frames that an earlier, failed use left in a cache must not be taken for durable ones.
     if (!store.readOnly) await gate.flush();
-    const found = await readLogHeader(place);
     const name = `mlog ${printObjectId(id)}`;
-    if (!found.ok || found.header.state !== LogState.current) {
-      const why = found.ok ? 'it is superseded' : found.detail;
-      throw new MpoolError('ERR_MPOOL_CORRUPT', `${name}: its header: ${why}`);
-    }
-    const end = await scanLog(place, found.header);
-    refuseDamage(place, end);
-    await confirmLogEnd(place, found.header, end);
+    const { header, end } = await store.lostWrites.opening(() => this.#read(place, name));
+    await confirmLogEnd(place, header, end);
     if (!store.readOnly) await secureLogTail(place, end, gate);
     const markers = end.compactionStarts === 0 ? 'none' : end.compacting ? 'started' : 'ended';
     if (compactionSemantics && markers === 'started') {
@@ -142,7 +144,12 @@ export class StoreMlogs implements Mlogs {
       throw new MpoolError('ERR_MPOOL_CORRUPT', `${name} has records but no compaction markers`);
     }
     const from = resumedLogEnd(end, store.environment.prng);
-    const log = new Log(place, gate, found.header, from);
+    const log = new Log(place, gate, header, from);
+    const { marks } = store.catalog;
+    if (marks !== null && !store.readOnly) {
+      log.onDurable = () => marks.note(log);
+      marks.noteOpened(log);
+    }
     const open: OpenMlog = new OpenMlog(id, log, {
       compactionSemantics,
       markers,
@@ -154,6 +161,24 @@ export class StoreMlogs implements Mlogs {
     });
     store.hold(index, open);
     return open;
+  }
+
+  async #read(
+    place: LogPlace,
+    name: string,
+  ): Promise<{ places: LogPlace[]; found: FoundEnd; header: LogHeader; end: LogEnd }> {
+    const read = await readLogHeader(place);
+    if (!read.ok || read.header.state !== LogState.current) {
+      const why = read.ok ? 'it is superseded' : read.detail;
+      throw new MpoolError('ERR_MPOOL_CORRUPT', `${name}: its header: ${why}`);
+    }
+    const { header } = read;
+    const mark = this.#store.catalog.marks?.of(place.objectId);
+    refuseLost(place, lossOfHeader(mark, header));
+    const end = await scanLog(place, header, undefined, { expected: expectedOf(mark, header) });
+    refuseDamage(place, end);
+    refuseLost(place, lossOfFrames(mark, header, end));
+    return { places: [place], found: foundEnd(header, end), header, end };
   }
 
   #propertiesAt(index: number, open: OpenMlog | undefined): MlogProperties {

@@ -38,6 +38,7 @@ export async function openPool(
   checkOptions(options ?? null);
   if (options.parameters !== undefined) checkParameters(options.parameters);
   integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
+  checkVerifyBytes(options.verifyBytes);
   const paths = await locatePool(environment.host, target, where);
   refuseAborted(options);
   const pool = await openLocated(environment, paths, options);
@@ -101,6 +102,7 @@ function begin(environment: Environment, paths: PoolPaths, options: OpenOptions)
     engine: options.engine,
     discard: options.discard !== false,
     checksumCacheBytes: options.checksumCacheBytes,
+    verifyBytes: options.verifyBytes,
   };
   return {
     shared: activate(environment, activation).then(sharePool),
@@ -147,6 +149,11 @@ async function leave(
 
 function forget(pools: Map<string, ActivePool>, key: string, active: ActivePool): void {
   if (pools.get(key) === active) pools.delete(key);
+}
+
+function checkVerifyBytes(verifyBytes: number | undefined): void {
+  if (verifyBytes === Number.POSITIVE_INFINITY) return;
+  integerIn('verifyBytes', verifyBytes, 0, Number.MAX_SAFE_INTEGER);
 }
 
 function refuseAborted(options: OpenOptions): void {

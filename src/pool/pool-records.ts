@@ -13,6 +13,7 @@ import {
   RECORD_POOL,
   recordType,
 } from '../format/records.ts';
+import type { LogWitness } from '../format/log-frame.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { LogPair } from './log-pair.ts';
 import type { LogPlace } from './log-scan.ts';
@@ -24,13 +25,19 @@ export class PoolRecords {
   #properties: PoolProperties;
   readonly #mdcs: Map<number, MdcRecord>;
 
-  private constructor(pair: LogPair, properties: PoolProperties, mdcs: Map<number, MdcRecord>) {
+  private constructor(
+    pair: LogPair,
+    properties: PoolProperties,
+    mdcs: Map<number, MdcRecord>,
+    witness: LogWitness | undefined,
+  ) {
     this.#properties = properties;
     this.#mdcs = mdcs;
-    this.log = new MetadataLog(pair, {
+    const owner = {
       snapshot: () => this.#records(),
       liveBytes: () => POOL_RECORD_BYTES + this.#mdcs.size * MDC_RECORD_BYTES,
-    });
+    };
+    this.log = new MetadataLog(pair, owner, { witness });
   }
 
   /** Durable when it resolves, but for the flush of the log headers that the caller still owes. */
@@ -40,20 +47,25 @@ export class PoolRecords {
     prng: Prng,
     properties: PoolProperties,
     mdc: MdcRecord,
+    witness: LogWitness | undefined,
   ): Promise<PoolRecords> {
     const pair = await LogPair.create(places, gate, prng);
-    const records = new PoolRecords(pair, properties, new Map([[mdc.slot, mdc]]));
+    const records = new PoolRecords(pair, properties, new Map([[mdc.slot, mdc]]), witness);
     for (const record of records.#records()) void pair.active.append(record);
     await pair.active.sync();
     return records;
   }
 
-  /** @throws ERR_MPOOL_CORRUPT */
+  /**
+   * @param witness what other logs say of this MDC
+   * @throws ERR_MPOOL_CORRUPT
+   */
   static async open(
     places: readonly [LogPlace, LogPlace],
     gate: FlushGate,
     prng: Prng,
     readOnly: boolean,
+    witness: LogWitness | undefined,
   ): Promise<PoolRecords> {
     let properties: PoolProperties | undefined;
     const mdcs = new Map<number, MdcRecord>();
@@ -66,7 +78,7 @@ export class PoolRecords {
       } else orCorrupt(`a record of type ${bytes[start]}`);
     });
     const known = properties ?? orCorrupt<PoolProperties>('the properties of the pool are missing');
-    return new PoolRecords(pair, known, mdcs);
+    return new PoolRecords(pair, known, mdcs, witness);
   }
 
   get properties(): PoolProperties {

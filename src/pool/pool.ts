@@ -106,6 +106,9 @@ export class StorePool implements LocalPool {
       devices: await this.devices(),
       usage: totalUsage(store),
       rootMdc: store.poolRecords.properties.rootMdc,
+      recovery: store.recovery,
+      lost: store.lostWrites.lost,
+      lostCount: store.lostWrites.count,
     };
   }
 

@@ -3,6 +3,8 @@ import type { Prng } from '../base/prng.ts';
 import { GIB, PAGE_BYTES } from '../base/units.ts';
 import { extentProblem } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
+import { hasWitnesses } from '../format/features.ts';
+import { NO_WITNESS } from '../format/log-frame.ts';
 import { halvesOfId, mdcLogIds, printIdHalves } from '../format/object-id.ts';
 import {
   encodeIdCheckpoint,
@@ -160,7 +162,7 @@ export class MetadataRepair {
   async #nameMdc(logA: Extent, logB: Extent): Promise<void> {
     const { mdc0 } = this.#superblock;
     const places = this.#places(0, mdc0.logA, mdc0.logB);
-    const records = await PoolRecords.open(places, this.#media.gate, this.#prng, false);
+    const records = await PoolRecords.open(places, this.#media.gate, this.#prng, false, undefined);
     await records.setMdc({ slot: OBJECT_SLOT, logA, logB });
     await records.log.close();
   }
@@ -209,9 +211,17 @@ export class MetadataRepair {
 
   #places(slot: number, logA: Extent, logB: Extent): [LogPlace, LogPlace] {
     const ids = mdcLogIds(slot);
-    const { poolUuid, capacity } = this.#superblock;
+    const { poolUuid, capacity, features } = this.#superblock;
+    const witness = hasWitnesses(features) ? NO_WITNESS : undefined;
     const place = (extent: Extent, id: bigint): LogPlace =>
-      logPlace(this.#devices.capacity, extent, poolUuid, halvesOfId(id), capacity.sectorBytes);
+      logPlace(
+        this.#devices.capacity,
+        extent,
+        poolUuid,
+        halvesOfId(id),
+        capacity.sectorBytes,
+        witness,
+      );
     return [place(logA, ids.logA), place(logB, ids.logB)];
   }
 }

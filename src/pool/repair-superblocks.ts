@@ -84,7 +84,7 @@ export async function lostSuperblock(
   if (equalBytes(staging.deviceUuid, staging.capacity.uuid)) return undefined;
   const superblock = { ...staging, deviceUuid: staging.capacity.uuid };
   if (superblock.capacity.sizeBytes > device.sizeBytes) return undefined;
-  for (const place of mdc0Places(superblock, device)) {
+  for (const place of mdc0Places(superblock, device, undefined)) {
     const read = await readLogHeader(place).catch(() => undefined);
     if (read?.ok === true) return superblock;
   }

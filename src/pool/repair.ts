@@ -222,7 +222,7 @@ class Repair {
     const on = this.#deviceOf(superblock, object)!;
     const { pageAddress, pageCount, idLow, idHigh } = object;
     const id = halvesOfId(idFromHalves(idLow, idHigh));
-    return placeOf(on, { pageAddress, pageCount }, superblock.poolUuid, id);
+    return placeOf(on, { pageAddress, pageCount }, superblock, id);
   }
 
   #deviceOf(superblock: Superblock, object: ObjectRecord): CheckedDevice | undefined {

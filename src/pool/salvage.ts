@@ -15,6 +15,9 @@ import {
   frameSeed,
   frameTraces,
   hasFrameMagic,
+  laterWitness,
+  type LogWitness,
+  NO_WITNESS,
   payloadIsRight,
   RECORD_BYTES_MAX,
   type FrameHeader,
@@ -44,6 +47,8 @@ export interface Salvaged {
   miscounts: number;
   /** The last frame says that the log was closed in good order. */
   closed: boolean;
+  /** The most that any of its frames says of another log. */
+  witness: LogWitness;
 }
 
 /** The bytes of a log; sectors that cannot be read are zeros, and told of. */
@@ -131,7 +136,11 @@ export function salvageLog(
   }
   walk.end(durableBytes);
   const { gaps, prefixBytes, prefixRecords, recordCount, miscounts, closed } = walk;
-  return { gaps, prefixBytes, prefixRecords, recordCount, miscounts, closed };
+  const witness = found.reduce(
+    (most, frame) => laterWitness(most, frame.header.witness),
+    NO_WITNESS,
+  );
+  return { gaps, prefixBytes, prefixRecords, recordCount, miscounts, closed, witness };
 }
 
 /** Where headers of this generation are from an offset on, whatever became of their frames. */
@@ -202,6 +211,7 @@ function headerAt(
     extentBytes: bytes.length,
     generation,
     sectorBytes,
+    witnesses: place.witness !== undefined,
   });
   return typeof header === 'string' ? undefined : header;
 }

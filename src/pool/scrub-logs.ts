@@ -8,7 +8,7 @@ import { ChunkParser, type LogPlace, readLogHeader } from './log-scan.ts';
 /**
  * Verifies logs that others append to, erase and compact meanwhile.
  *
- * Invariant: what is told as damage was seen while the log was the same before and after: the same log, of
+ * Invariant: what is told, were it only a note, was seen while the log was the same before and after: the same log, of
  * the same generation, open or not. What changed under the scan is looked at again, a few times; when it
  * changes each time, there is nothing old left in it to verify.
  */
@@ -61,7 +61,7 @@ export class LogScrub {
       const generation = log?.generation;
       await look(part, log);
       const same = openLog() === log && log?.generation === generation;
-      if (part.errorOrWarningCount === 0 || (same && attempt > 1)) {
+      if (part.count === 0 || (same && attempt > 1)) {
         this.#checks.findings.absorb(part);
         return;
       }

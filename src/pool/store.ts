@@ -4,11 +4,12 @@ import type { Extent } from '../format/extent.ts';
 import { CLASS_CAPACITY, CLASS_STAGING } from '../format/device-descriptor.ts';
 import { halvesOfId, printObjectId, type ObjectType, typeOfId } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
-import type { MediaClass, PoolParameters } from './api.ts';
+import type { MediaClass, PoolParameters, Recovery } from './api.ts';
 import type { Catalog } from './catalog.ts';
 import { ChecksumCache } from './checksum-cache.ts';
 import type { Environment, MappableStore, StoreMaps } from './environment.ts';
 import { Health } from './health.ts';
+import { LostWrites } from './lost-writes.ts';
 import { MblockReader, type ReaderContext } from './mblock-reader.ts';
 import type { Media } from './media.ts';
 import { ObjectCounts } from './object-counts.ts';
@@ -16,6 +17,7 @@ import type { ObjectTable } from './object-table.ts';
 import { fromProperties, toProperties } from './parameters.ts';
 import type { PoolRecords } from './pool-records.ts';
 import { writeSuperblocks } from './superblocks.ts';
+import type { Witnesses } from './witnesses.ts';
 
 /** Anything that must be gone before the store can close. */
 export interface Held {
@@ -34,6 +36,7 @@ export interface StoreParts {
   staging: Media | undefined;
   poolRecords: PoolRecords;
   catalog: Catalog;
+  witnesses: Witnesses | undefined;
   readOnly: boolean;
   checksumCacheBytes: number;
   /** For devices that join later. */
@@ -60,6 +63,8 @@ export class Store implements ReaderContext, MappableStore {
   readonly environment: Environment;
   readonly poolRecords: PoolRecords;
   readonly catalog: Catalog;
+  /** Undefined in a pool whose logs bear no witness of each other. */
+  readonly witnesses: Witnesses | undefined;
   readonly cache: ChecksumCache;
   readonly reader: MblockReader;
   readonly readOnly: boolean;
@@ -73,6 +78,9 @@ export class Store implements ReaderContext, MappableStore {
   readonly engine: EngineChoice | undefined;
   readonly maps: StoreMaps;
   readonly health: Health;
+  readonly lostWrites: LostWrites;
+  /** What was verified when the pool was opened. */
+  recovery: Recovery = NOTHING_VERIFIED;
   superblock: Superblock;
   staging: Media | undefined;
   commitCount = 0;
@@ -97,6 +105,7 @@ export class Store implements ReaderContext, MappableStore {
     this.staging = parts.staging;
     this.poolRecords = parts.poolRecords;
     this.catalog = parts.catalog;
+    this.witnesses = parts.witnesses;
     this.readOnly = parts.readOnly;
     this.discard = parts.discard;
     this.engine = parts.engine;
@@ -104,6 +113,7 @@ export class Store implements ReaderContext, MappableStore {
     this.reader = new MblockReader(this);
     this.maps = parts.environment.mcache.mapsOf(this);
     this.health = new Health(parts.environment.clock);
+    this.lostWrites = new LostWrites(this);
     this.poolRecords.log.onFailure = (error) => this.fail(error);
     this.catalog.log.onFailure = (error) => this.fail(error);
     for (const media of this.allMedia) media.gate.onFailure = (error) => this.fail(error);
@@ -333,7 +343,7 @@ export class Store implements ReaderContext, MappableStore {
     await this.reader.idle();
     for (const media of this.allMedia) await attempt(media.stop());
     if (!this.readOnly && this.#failure === null) {
-      await attempt(this.catalog.log.close());
+      await attempt(this.catalog.close());
       await attempt(this.poolRecords.log.close());
     }
     for (const media of this.allMedia) await attempt(media.device.close());
@@ -386,6 +396,14 @@ export class Store implements ReaderContext, MappableStore {
     }
   }
 }
+
+const NOTHING_VERIFIED: Recovery = {
+  unclean: false,
+  verifiedObjects: 0,
+  verifiedBytes: 0,
+  verifiedLogs: 0,
+  lostObjects: 0,
+};
 
 /** Some milliseconds of work. */
 const OBJECTS_PER_SLICE = 16384;

@@ -24,7 +24,9 @@ export function placeOfObject(store: Store, index: number, id: bigint): LogPlace
 
 export function placeIn(store: Store, media: Media, extent: Extent, id: bigint): LogPlace {
   const { poolUuid } = store.superblock;
-  return logPlace(media.device, extent, poolUuid, halvesOfId(id), media.descriptor.sectorBytes);
+  const { sectorBytes } = media.descriptor;
+  const witness = store.witnesses?.mdc1;
+  return logPlace(media.device, extent, poolUuid, halvesOfId(id), sectorBytes, witness);
 }
 
 /** Space for a log of that size, its header page included. @throws ERR_MPOOL_NO_SPACE */

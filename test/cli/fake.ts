@@ -102,6 +102,15 @@ export function fakeInfo(found: FoundPool): PoolInfo {
     createdMs: 0,
     readOnly: true,
     health: 'optimal',
+    recovery: {
+      unclean: false,
+      verifiedObjects: 0,
+      verifiedBytes: 0,
+      verifiedLogs: 0,
+      lostObjects: 0,
+    },
+    lost: [],
+    lostCount: 0,
     mdcCount: 1,
     parameters: {
       uid: 0,

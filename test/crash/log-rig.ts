@@ -39,7 +39,7 @@ export async function openRig(host: SimHost, kind: 'block' | 'file' = 'block'): 
 export function placeAt(rig: LogRig, pageCount: number, n = 0): LogPlace {
   const extent = { pageAddress: FIRST_PAGE + n * pageCount, pageCount };
   const id = halvesOfId(makeObjectId(10 + n, 2, 1));
-  return logPlace(rig.device, extent, POOL_UUID, id, rig.device.sectorBytes);
+  return logPlace(rig.device, extent, POOL_UUID, id, rig.device.sectorBytes, undefined);
 }
 
 export async function newLog(rig: LogRig, pageCount: number): Promise<Log> {

@@ -23,6 +23,7 @@ test('the salt of a frame header, whatever else is in it', () => {
       flags: 0,
       durableBytes: 4096,
       recordsBefore: prng.u32(),
+      witness: { generation: prng.u32(), endBytes: 512 * prng.u32() },
     };
     encodeFrameHeader(header, fields, frameSeed(identity, salt), offsetBytes);
     assert.equal(saltOfFrame(identity, header, offsetBytes), salt, `round ${round}, seed ${SEED}`);

@@ -13,6 +13,7 @@ import {
   chunkWord,
   decodeFrameHeader,
   encodeFrameHeader,
+  NO_WITNESS,
   FRAME_FLAG_CLOSED,
   FRAME_PAYLOAD_BYTES_MAX,
   frameBytesOf,
@@ -57,6 +58,7 @@ const FIELDS: FrameFields = {
   flags: 0,
   durableBytes: 4096,
   recordsBefore: 17,
+  witness: NO_WITNESS,
 };
 const SEED = frameSeed(IDENTITY, SALT);
 const PLACE: FramePlace = {
@@ -65,6 +67,7 @@ const PLACE: FramePlace = {
   extentBytes: 2 ** 20,
   generation: 9,
   sectorBytes: 512,
+  witnesses: false,
 };
 
 /** The sample frame: 512 bytes. */
@@ -185,10 +188,11 @@ test('any frame survives the round trip, at any place in a buffer', () => {
       const frame = all.subarray(at * 512);
       const payloadCrc = crc32c(frame.subarray(64));
       const flags = rest.payloadBytes === 0 ? FRAME_FLAG_CLOSED : 0;
-      const fields = { ...rest, payloadCrc, flags, durableBytes: durableSectors * 512 };
+      const witness = { generation: at, endBytes: durableSectors * 512 };
+      const fields = { ...rest, payloadCrc, flags, durableBytes: durableSectors * 512, witness };
       const offsetBytes = 1000 * 512;
       const crc = encodeFrameHeader(frame, fields, SEED, offsetBytes);
-      const place = { ...PLACE, offsetBytes, generation: rest.generation };
+      const place = { ...PLACE, offsetBytes, generation: rest.generation, witnesses: true };
       const header = decodeFrameHeader(all, viewOf(all), at * 512, place);
       assert.ok(typeof header !== 'string');
       assert.deepEqual(header, { ...fields, crc, offsetBytes });

@@ -219,7 +219,7 @@ test('impossible properties and MDCs are refused', () => {
 });
 
 test('unknown types and versions are type 0, and hostile bytes never throw', () => {
-  assert.equal(recordType(Uint8Array.of(6, 1), 0, 2), 0);
+  assert.equal(recordType(Uint8Array.of(8, 1), 0, 2), 0);
   assert.equal(recordType(Uint8Array.of(3, 2), 0, 2), 0);
   assert.equal(recordType(Uint8Array.of(3), 0, 1), 0);
   assert.equal(recordBytesOf(0), 0);

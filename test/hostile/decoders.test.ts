@@ -34,6 +34,7 @@ import {
   recordBytesOf,
   recordType,
 } from '../../src/format/records.ts';
+import { encodeLogMarks, encodeLosses, readLogMark, readLoss } from '../../src/format/log-mark.ts';
 import {
   decodeSuperblock,
   encodeSuperblock,
@@ -99,6 +100,7 @@ const FRAME_PLACE = {
   extentBytes: EXTENT_BYTES,
   generation: 3,
   sectorBytes: 512,
+  witnesses: true,
 };
 
 const SUBJECTS: readonly Subject[] = [
@@ -191,6 +193,7 @@ const SUBJECTS: readonly Subject[] = [
           flags: 0,
           durableBytes: 4096,
           recordsBefore: below(prng, 99),
+          witness: { generation: prng.u32(), endBytes: 512 * prng.u32() },
         },
         FRAME_SEED,
         8192,
@@ -247,6 +250,19 @@ const SAMPLE_RECORDS: readonly Uint8Array[] = [
   }),
   encodeDeletionRecord((7 << 12) | 0x201, 3),
   encodeIdCheckpoint(2 ** 40),
+  encodeLogMarks([
+    {
+      idLow: (7 << 12) | 0x201,
+      idHigh: 0,
+      generation: 3,
+      durableBytes: 9216,
+      sequence: 77,
+      crc: 0x12345678,
+    },
+  ]),
+  encodeLosses([
+    { idLow: (7 << 12) | 0x101, idHigh: 0, sinceMs: 2 ** 41, fromBytes: 4096, toBytes: 8192 },
+  ]),
 ];
 
 function recordThere(bytes: Uint8Array): Uint8Array | undefined {
@@ -272,6 +288,14 @@ function recordThere(bytes: Uint8Array): Uint8Array | undefined {
     case 4:
       if (deletionProblem(view, 0, length) !== undefined) return undefined;
       return encodeDeletionRecord(idLowAt(view, 0), idHighAt(view, 0));
+    case 6: {
+      const found = length === 40 ? readLogMark(view, 0) : '';
+      return typeof found === 'string' ? undefined : encodeLogMarks([found]);
+    }
+    case 7: {
+      const found = length === 40 ? readLoss(view, 0) : '';
+      return typeof found === 'string' ? undefined : encodeLosses([found]);
+    }
     default:
       if (checkpointProblem(view, 0, length) !== undefined) return undefined;
       return encodeIdCheckpoint(checkpointAt(view, 0));

@@ -53,7 +53,7 @@ function change(host: SimHost, copies: readonly Region[], changes: Change): void
     view.setUint32(58, view.getUint32(58, true) + (changes.generation ?? 0), true);
     view.setUint32(84, changes.compatible ?? 0, true);
     view.setUint32(88, changes.readOnlyCompatible ?? 0, true);
-    view.setUint32(92, changes.incompatible ?? 0, true);
+    view.setUint32(92, (view.getUint32(92, true) | (changes.incompatible ?? 0)) >>> 0, true);
     if (changes.reserved === true) for (const [from, to] of RESERVED) page.fill(0x5a, from, to);
     view.setUint32(62, crc32c(page.subarray(0, 62)), true);
     view.setUint32(68, 0, true);
@@ -105,7 +105,9 @@ test('a bit of the incompatible features is refused, of the read-only-compatible
   for (let bit = 0; bit < 32; bit++) {
     const word = 2 ** bit;
     const refused = host.clone();
-    change(refused, copies, { incompatible: word, compatible: word, reserved: true });
+    // Bit 0 is known here.
+    const incompatible = bit === 0 ? 2 : word;
+    change(refused, copies, { incompatible, compatible: word, reserved: true });
     for (const readOnly of [true, false]) await isRefused(refused, readOnly);
     const read = host.clone();
     change(read, copies, { readOnlyCompatible: word, reserved: true });
@@ -162,7 +164,7 @@ function assertKept(
 test('features on the staging device alone are the capacity device’s business', async () => {
   const { host, memory, copies } = await setup();
   const image = host.clone();
-  change(image, onlyOn(STAGING, copies), { incompatible: 1 });
+  change(image, onlyOn(STAGING, copies), { incompatible: 2 });
   // Not known to be this pool's any more: without it only by force.
   for (const readOnly of [true, false]) {
     await assert.rejects(openPool(image.environment, CAPACITY, { readOnly }, WHERE), (error) =>

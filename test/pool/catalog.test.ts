@@ -18,6 +18,7 @@ import { logPlace } from '../../src/pool/log-place.ts';
 import { Media } from '../../src/pool/media.ts';
 import { PARAMETER_DEFAULTS, toProperties } from '../../src/pool/parameters.ts';
 import { PoolRecords } from '../../src/pool/pool-records.ts';
+import { Witnesses } from '../../src/pool/witnesses.ts';
 import { survivorPolicies, sweepCrashes, type SimHost } from '../../src/testing/index.ts';
 import { DISK, logHost } from '../crash/log-rig.ts';
 import { tallySweep } from '../tally.ts';
@@ -52,7 +53,7 @@ const FIRST = {
   logB: { pageAddress: 44, pageCount: 4 },
 };
 
-async function mdc0(media: Media) {
+async function mdc0(media: Media, witnesses: Witnesses) {
   const place = (extent: typeof EXTENT_0A, n: number) =>
     logPlace(
       media.device,
@@ -60,6 +61,7 @@ async function mdc0(media: Media) {
       UUID,
       { low: 0x200 + n * 4096, high: 0 },
       media.descriptor.sectorBytes,
+      witnesses.mdc1,
     );
   for (const extent of [EXTENT_0A, EXTENT_0B]) assert.ok(media.space.markUsed(extent));
   return [place(EXTENT_0A, 0), place(EXTENT_0B, 1)] as const;
@@ -70,11 +72,19 @@ async function create(host: SimHost): Promise<Opened> {
   const media = mediaOn(device, device.sectorBytes);
   const rootMdc = { logA: makeObjectId(1, 2, 1), logB: makeObjectId(2, 2, 1) };
   const properties = toProperties(PARAMETER_DEFAULTS, rootMdc);
-  const places = await mdc0(media);
+  const witnesses = new Witnesses();
+  const places = await mdc0(media, witnesses);
   for (const extent of [FIRST.logA, FIRST.logB]) assert.ok(media.space.markUsed(extent));
-  const records = await PoolRecords.create(places, media.gate, host.prng, properties, FIRST);
-  const own = Catalog.places(media, UUID, FIRST);
-  const catalog = await Catalog.create(own, media, host.prng, records);
+  const records = await PoolRecords.create(
+    places,
+    media.gate,
+    host.prng,
+    properties,
+    FIRST,
+    witnesses.mdc0,
+  );
+  const own = Catalog.places(media, UUID, FIRST, witnesses);
+  const catalog = await Catalog.create(own, media, host.prng, records, witnesses);
   await media.gate.flush();
   return { media, catalog };
 }
@@ -82,11 +92,14 @@ async function create(host: SimHost): Promise<Opened> {
 async function open(host: SimHost): Promise<Opened> {
   const device = await host.openDevice(DISK, { access: 'write' });
   const media = mediaOn(device, device.sectorBytes);
-  const records = await PoolRecords.open(await mdc0(media), media.gate, host.prng, false);
+  const witnesses = new Witnesses();
+  const zero = await mdc0(media, witnesses);
+  const records = await PoolRecords.open(zero, media.gate, host.prng, false, witnesses.mdc0);
   const [mdc] = records.mdcs;
   for (const extent of [mdc!.logA, mdc!.logB]) assert.ok(media.space.markUsed(extent));
-  const places = Catalog.places(media, UUID, mdc!);
-  return { media, catalog: await Catalog.open(places, media, host.prng, false, records) };
+  const places = Catalog.places(media, UUID, mdc!, witnesses);
+  const catalog = await Catalog.open(places, media, host.prng, false, records, witnesses);
+  return { media, catalog };
 }
 
 async function close({ media, catalog }: Opened): Promise<void> {

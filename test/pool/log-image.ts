@@ -6,6 +6,7 @@ import {
   ChunkKind,
   chunkWord,
   encodeFrameHeader,
+  NO_WITNESS,
   FRAME_HEADER_BYTES,
   FRAME_PAYLOAD_BYTES_MAX,
   frameBytesOf,
@@ -82,6 +83,7 @@ export class LogImage {
       flags: 0,
       durableBytes: this.durableBytes,
       recordsBefore: this.recordCount,
+      witness: NO_WITNESS,
       ...changes,
     });
     this.frames.push(start);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { below, chance, SeededPrng } from '../../src/base/prng.ts';
-import { ChunkKind } from '../../src/format/log-frame.ts';
+import { ChunkKind, NO_WITNESS } from '../../src/format/log-frame.ts';
 import { FrameCursor } from '../../src/pool/frame-cursor.ts';
 import { readLogHeader, scanLog, type LogEnd, type ScanOptions } from '../../src/pool/log-scan.ts';
 import { chunk, LogImage } from './log-image.ts';
@@ -268,7 +268,8 @@ test('a whole frame with a payload that is no row of chunks is damage', async ()
   const at = image.frames[2]!;
   const frame = image.bytes.subarray(at, at + 512);
   frame[511] = 1;
-  const fields = { generation: 3, sequence: 3, payloadBytes: 12, payloadCrc: 0, flags: 0 };
+  const witness = NO_WITNESS;
+  const fields = { generation: 3, sequence: 3, payloadBytes: 12, payloadCrc: 0, flags: 0, witness };
   const previousCrc = Buffer.from(image.bytes).readUInt32LE(image.frames[1]! + 4);
   image.seal(frame, at, { ...fields, previousCrc, durableBytes: at, recordsBefore: 4 });
   const { end } = await scan(image);

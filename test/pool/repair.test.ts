@@ -251,7 +251,7 @@ test('a log whose header is lost is left, refuses to be opened, and can be delet
 
 test('what only MDC 1 told and no longer does is given up only when that is said', async () => {
   const { host, content, places } = await copyOf(compactedPool);
-  // Of the frames after the compaction one: the creation of the mblock on staging.
+  // Of the frames after the compaction one: the creation of the mblock on staging, and marks of logs.
   const { id } = mblockOf(places, 3);
   const at = frameWith(host, places.mdc1.active, id);
   host.disk(A).flipBit(at + 100);
@@ -266,7 +266,7 @@ test('what only MDC 1 told and no longer does is given up only when that is said
   assert.equal(step!.losses.length, 1);
   assert.match(
     step!.losses[0]!,
-    /^1 records in bytes \d+ to \d+ of the log of MDC 1: objects made/,
+    /^2 records in bytes \d+ to \d+ of the log of MDC 1: objects made/,
   );
   assert.equal(imageOf(host), image);
   const done = await repair(host, { force: true });
