@@ -6,9 +6,18 @@ import type { Extent } from '../format/extent.ts';
 import { hasWitnesses } from '../format/features.ts';
 import { frameTraces, NO_WITNESS } from '../format/log-frame.ts';
 import { logIdentity, LogState, type LogHeader } from '../format/log-header.ts';
+import type { LogMark } from '../format/log-mark.ts';
 import type { IdHalves } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { CheckLocation, Findings } from './check-findings.ts';
+import {
+  expectedOf,
+  type LogLoss,
+  lossOfFrames,
+  lossOfHeader,
+  type MarkOf,
+  markOfPair,
+} from './log-evidence.ts';
 import {
   readLogHeader,
   scanLog,
@@ -27,6 +36,10 @@ export interface LogChecks {
   findings: Findings;
   poolUuid: Uint8Array;
   signal: AbortSignal | undefined;
+  /** Up to where the logs of users were acknowledged. */
+  markOf?: MarkOf | undefined;
+  /** Each log that counts, when its end is known. */
+  onEnd?: ((place: LogPlace, header: LogHeader, end: LogEnd, name: string) => void) | undefined;
 }
 
 export function placeOf(
@@ -47,7 +60,8 @@ export async function checkLog(checks: LogChecks, place: LogPlace, name: string)
   if (header.state !== LogState.current) {
     addLog(checks, place, 'error', 'log header', `${name} is superseded, but has no successor`);
   }
-  await checkFrames(checks, place, header, name, undefined);
+  const mark = checks.markOf?.(place);
+  await checkFrames(checks, place, header, name, { mark });
 }
 
 /**
@@ -85,7 +99,8 @@ export async function checkLogPair(
   } else if (other !== undefined && other.generation > active.generation) {
     addLog(checks, otherPlace, 'error', 'log', `a newer log of ${name} is superseded by an older`);
   }
-  await checkFrames(checks, activePlace, active, name, visitor?.(activePlace));
+  const mark = checks.markOf && markOfPair(places, activeIsB ? 1 : 0, checks.markOf);
+  await checkFrames(checks, activePlace, active, name, { visit: visitor?.(activePlace), mark });
   if (other !== undefined) await checkSuperseded(checks, otherPlace, other, name);
 }
 
@@ -116,14 +131,16 @@ async function checkFrames(
   place: LogPlace,
   header: LogHeader,
   name: string,
-  visit: RecordVisitor | undefined,
+  { visit, mark }: { visit?: RecordVisitor | undefined; mark: LogMark | undefined },
 ): Promise<void> {
   const { findings, signal } = checks;
+  addLost(checks, place, name, lossOfHeader(mark, header));
   let end: LogEnd;
   let torn: string | undefined;
   try {
     end = await scanLog(place, header, visit, {
       signal,
+      expected: expectedOf(mark, header),
       onFrame: (frame, recordCount) => {
         const { recordsBefore } = frame.header;
         if (recordsBefore === recordCount) return;
@@ -138,11 +155,13 @@ async function checkFrames(
   }
   findings.counts.frames += end.frameCount;
   findings.counts.records += end.recordCount;
+  checks.onEnd?.(place, header, end, name);
   if (end.verdict === 'damaged') {
     const at = end.damagedAtBytes ?? end.endBytes;
     const message = `${name}: acknowledged records are damaged (${end.detail})`;
     return addAt(checks, place, 'error', at, message);
   }
+  addLost(checks, place, name, lossOfFrames(mark, header, end));
   if (end.compacting) {
     const message = `${name}: a compaction was started and not ended`;
     addAt(checks, place, 'note', end.endBytes, message);
@@ -192,6 +211,20 @@ async function checkSuperseded(
   } catch (error) {
     addLog(checks, place, 'warning', 'log', `the spare log of ${name}: ${ioMessage(error)}`);
   }
+}
+
+/** What a device acknowledged and does not have. */
+export function addLost(
+  checks: Pick<LogChecks, 'findings'>,
+  place: LogPlace,
+  name: string,
+  loss: LogLoss | undefined,
+): void {
+  if (loss === undefined) return;
+  const { fromBytes, toBytes, generation, detail } = loss;
+  const what = `bytes ${fromBytes} to ${toBytes} of generation ${generation}`;
+  const message = `${name}: the device acknowledged ${what} and lost them: ${detail}`;
+  checks.findings.add('error', 'log', locationIn(place, fromBytes), message, idOf(place));
 }
 
 function addLog(

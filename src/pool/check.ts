@@ -2,11 +2,19 @@ import { systemClock, type Clock } from '../base/clock.ts';
 import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES, pagesOf } from '../base/units.ts';
 import type { Device } from '../device/device.ts';
-import { halvesOfId, mdcLogIds, printIdHalves } from '../format/object-id.ts';
+import type { LogMark, Loss } from '../format/log-mark.ts';
+import {
+  halvesOfId,
+  mdcLogIds,
+  printIdHalves,
+  slotOfLow,
+  uniquifierOfHalves,
+} from '../format/object-id.ts';
 import { ROLE_LOG_A, ROLE_LOG_B, ROLE_PLAIN, type ObjectRecord } from '../format/records.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { MblockCheck } from './check-data.ts';
 import { Findings, type CheckLocation, type CheckReport } from './check-findings.ts';
+import { LogEnds } from './check-ends.ts';
 import {
   checkLog,
   checkLogPair,
@@ -92,6 +100,7 @@ class PoolCheck {
   readonly #options: CheckOptions;
   readonly #logs: LogChecks;
   readonly #extents: ExtentCheck;
+  readonly #ends: LogEnds;
   readonly #slots = new Map<number, SlotCheck>();
   #done = 0;
   #total = 0;
@@ -108,7 +117,14 @@ class PoolCheck {
     this.#staging = staging;
     this.#findings = findings;
     this.#options = options;
-    this.#logs = { findings, poolUuid: superblock.poolUuid, signal: options.signal };
+    this.#logs = {
+      findings,
+      poolUuid: superblock.poolUuid,
+      signal: options.signal,
+      markOf: (place) => this.#markOf(place),
+      onEnd: (place, header, end, name) => this.#ends.add(place, header, end, name),
+    };
+    this.#ends = new LogEnds(findings);
     this.#extents = new ExtentCheck(findings);
   }
 
@@ -134,6 +150,7 @@ class PoolCheck {
     checkRoles(this.#slots, records.properties, this.#findings, locate, mdc0At);
     this.#total = objects.reduce((sum, object) => sum + this.#weightOf(object), 0);
     await this.#userLogs();
+    this.#ends.finish();
     await this.#mblocks(objects.filter((object) => isMblock(object)));
   }
 
@@ -155,6 +172,28 @@ class PoolCheck {
     this.#slots.set(slot, check);
   }
 
+  #markOf({ objectId: { low, high } }: LogPlace): LogMark | undefined {
+    return this.#slots.get(slotOfLow(low))?.marks.get(uniquifierOfHalves(low, high));
+  }
+
+  #lossOf({ idLow, idHigh }: ObjectRecord): Loss | undefined {
+    return this.#slots.get(slotOfLow(idLow))?.losses.get(uniquifierOfHalves(idLow, idHigh));
+  }
+
+  /** What the pool remembers of a loss. @param isWhole nothing of it is missing now */
+  #remembered(object: ObjectRecord, loss: Loss | undefined, isWhole: boolean): void {
+    if (loss === undefined) return;
+    const since = dateOf(loss.sinceMs);
+    const what = `bytes ${loss.fromBytes} to ${loss.toBytes}, which were acknowledged, were found lost at ${since}`;
+    const at = this.#locateObject(object);
+    const structure = isMblock(object) ? 'mblock' : 'log';
+    if (!isWhole) this.#findings.add('note', structure, at, what, object);
+    else {
+      const message = `${what}; they are there now, and repair forgets the loss`;
+      this.#findings.add('warning', structure, at, message, object);
+    }
+  }
+
   #ownExtents(objects: readonly ObjectRecord[]): void {
     for (const object of objects) {
       const on = this.#deviceOf(object);
@@ -171,8 +210,14 @@ class PoolCheck {
     for (const { objects } of this.#slots.values()) {
       for (const [uniquifier, object] of objects) {
         if (isMblock(object)) continue;
+        const before = this.#findings.errorOrWarningCount;
         // oxlint-disable-next-line no-await-in-loop -- one log at a time bounds memory
         await this.#userLog(object, objects.get(uniquifier + 1));
+        const isWhole = this.#findings.errorOrWarningCount === before;
+        if (object.role === ROLE_LOG_B) continue;
+        const other = object.role === ROLE_LOG_A ? objects.get(uniquifier + 1) : undefined;
+        const loss = this.#lossOf(object) ?? (other && this.#lossOf(other));
+        this.#remembered(object, loss, isWhole);
       }
     }
   }
@@ -205,9 +250,8 @@ class PoolCheck {
           if (on !== undefined && this.#isOnDevice({ device: on.device, extent: object })) {
             const buffer = buffers.get(on) ?? MblockCheck.allocate(on);
             buffers.set(on, buffer);
-            const check = new MblockCheck(on, object, this.#findings, buffer);
             // oxlint-disable-next-line no-await-in-loop -- one of a few workers
-            await check.run(this.#options.data === true);
+            await this.#mblock(on, object, buffer);
           }
           this.#progress(this.#weightOf(object));
         }
@@ -217,6 +261,18 @@ class PoolCheck {
     };
     const results = await Promise.allSettled(Array.from({ length: MBLOCKS_IN_FLIGHT }, work));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  async #mblock(on: CheckedDevice, object: ObjectRecord, buffer: Uint8Array): Promise<void> {
+    const loss = this.#lossOf(object);
+    const withData = this.#options.data === true;
+    if (loss === undefined) {
+      return new MblockCheck(on, object, this.#findings, buffer).run(withData);
+    }
+    const part = new Findings();
+    await new MblockCheck(on, object, part, buffer).run(true);
+    this.#remembered(object, loss, part.errorOrWarningCount === 0);
+    this.#findings.absorb(part);
   }
 
   #placeOfLog(object: ObjectRecord): LogPlace | undefined {
@@ -260,6 +316,11 @@ class PoolCheck {
   #throwIfAborted(): void {
     if (this.#options.signal?.aborted === true) throw new MpoolError('ERR_MPOOL_ABORTED');
   }
+}
+
+function dateOf(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString();
 }
 
 const LOG = { whole: false } as const;

@@ -113,7 +113,7 @@ export class DumpedRecords {
       pageAddress: object.pageAddress,
       pageCount: object.pageCount,
       lengthBytes: object.lengthBytes,
-      digest: hex(object.digest),
+      digest: hexOf(object.digest),
     };
   }
 }
@@ -122,7 +122,7 @@ function markFields(view: DataView, start: number): DumpEntry['fields'] {
   const mark = readLogMark(view, start);
   if (typeof mark === 'string') return { problem: mark };
   const { idLow, idHigh, crc, ...rest } = mark;
-  return { objectId: printIdHalves(idLow, idHigh), ...rest, crc: hex(crc) };
+  return { objectId: printIdHalves(idLow, idHigh), ...rest, crc: hexOf(crc) };
 }
 
 function lossFields(view: DataView, start: number): DumpEntry['fields'] {
@@ -132,7 +132,7 @@ function lossFields(view: DataView, start: number): DumpEntry['fields'] {
   return { objectId: printIdHalves(idLow, idHigh), ...rest };
 }
 
-function hex(value: number): string {
+function hexOf(value: number): string {
   return `0x${value.toString(16).padStart(8, '0')}`;
 }
 

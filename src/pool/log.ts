@@ -22,7 +22,7 @@ import type { FlushGate } from './flush-gate.ts';
 import type { FramePosition } from './frame-cursor.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
 import type { LogRider } from './log-marks.ts';
-import { OpenFrame, type SealedFrame } from './open-frame.ts';
+import { addZeros, OpenFrame, type SealedFrame } from './open-frame.ts';
 import { writeLogHeader } from './log-place.ts';
 import { recordFits, zerosBehind } from './log-room.ts';
 
@@ -466,7 +466,10 @@ export class Log {
         this.#inFlight === this.#unwritten.length
           ? zerosBehind(this, frame, this.#touchedBytes)
           : 0;
-      if (zeroBytes > 0) this.#addZeros(frame, zeroBytes);
+      if (zeroBytes > 0) {
+        addZeros(device, frame, zeroBytes);
+        this.#zeroing = true;
+      }
       const { buffer, bytes } = frame;
       this.#touchedBytes = Math.max(this.#touchedBytes, frame.offsetBytes + bytes.length);
       const offsetBytes = extent.pageAddress * PAGE_BYTES + frame.offsetBytes;
@@ -478,18 +481,6 @@ export class Log {
         this.#reap();
       });
     }
-  }
-
-  #addZeros(frame: SealedFrame, zeroBytes: number): void {
-    const { device } = this.place;
-    const frameBytes = frame.bytes.length;
-    const larger = device.allocate(frameBytes + zeroBytes);
-    larger.set(frame.bytes);
-    larger.fill(0, frameBytes);
-    device.release(frame.buffer);
-    frame.buffer = larger;
-    frame.bytes = larger;
-    this.#zeroing = true;
   }
 
   /** Takes the written frames off the front, and goes on. */

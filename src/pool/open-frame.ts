@@ -17,6 +17,17 @@ export interface SealedFrame {
   written: boolean;
 }
 
+/** The same frame with zeros behind it, in one write. */
+export function addZeros(device: Device, frame: SealedFrame, zeroBytes: number): void {
+  const frameBytes = frame.bytes.length;
+  const larger = device.allocate(frameBytes + zeroBytes);
+  larger.set(frame.bytes);
+  larger.fill(0, frameBytes);
+  device.release(frame.buffer);
+  frame.buffer = larger;
+  frame.bytes = larger;
+}
+
 /** The frame of a log that is being filled: memory of the device, as much as it needs. */
 export class OpenFrame {
   readonly #device: Device;

@@ -2,10 +2,20 @@ import { isMpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
 import { GIB, PAGE_BYTES } from '../base/units.ts';
 import { flushAsync, writeAsync } from '../device/device.ts';
-import { LogState, type LogHeader } from '../format/log-header.ts';
+import { LOG_HEADER_BYTES, LogState, type LogHeader } from '../format/log-header.ts';
+import type { LogMark } from '../format/log-mark.ts';
 import { locationIn } from './check-logs.ts';
 import { writeLogHeader } from './log-place.ts';
-import { type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
+import { type LogEnd, type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
+import {
+  expectedOf,
+  type LogLoss,
+  lossOfFrames,
+  lossOfHeader,
+  type MarkOf,
+  markOfPair,
+} from './log-evidence.ts';
+import type { AcceptedEnds } from './repair-accept.ts';
 import { type RepairSteps, stepAt } from './repair-report.ts';
 import { repairSpare } from './repair-write.ts';
 import { headersFrom, readLogTolerant, salvageLog, type Salvaged } from './salvage.ts';
@@ -20,39 +30,80 @@ const CUT_BYTES_MAX = GIB;
 export class UserLogRepair {
   readonly #steps: RepairSteps;
   readonly #prng: Prng;
+  readonly #markOf: MarkOf;
+  readonly #accepted: AcceptedEnds | undefined;
 
-  constructor(steps: RepairSteps, prng: Prng) {
+  /** @param accepted takes the ends of logs that are accepted as they are */
+  constructor(
+    steps: RepairSteps,
+    prng: Prng,
+    markOf: MarkOf,
+    accepted: AcceptedEnds | undefined,
+  ) {
     this.#steps = steps;
     this.#prng = prng;
+    this.#markOf = markOf;
+    this.#accepted = accepted;
   }
 
-  async log(place: LogPlace): Promise<void> {
+  /** @returns whether the log is all there, or has been accepted */
+  async log(place: LogPlace): Promise<boolean> {
     const header = await headerOf(place);
-    if (header?.state === LogState.current) await this.#cut(place, header);
+    if (header?.state !== LogState.current) return false;
+    return this.#mend(place, header, this.#markOf(place));
   }
 
   /** The two logs of an MDC. */
-  async pair(places: readonly [LogPlace, LogPlace]): Promise<void> {
+  async pair(places: readonly [LogPlace, LogPlace]): Promise<boolean> {
     const headers = [await headerOf(places[0]), await headerOf(places[1])] as const;
     const isCurrent = (index: 0 | 1): boolean => headers[index]?.state === LogState.current;
-    if (isCurrent(0) === isCurrent(1)) return;
+    if (isCurrent(0) === isCurrent(1)) return false;
     const active = isCurrent(0) ? 0 : 1;
     const other = active === 0 ? 1 : 0;
     const header = headers[active]!;
     if (headers[other] === undefined) {
       await repairSpare(this.#steps, places[other], header.generation, this.#prng);
     }
-    await this.#cut(places[active], header);
+    return this.#mend(places[active], header, markOfPair(places, active, this.#markOf));
   }
 
-  async #cut(place: LogPlace, header: LogHeader): Promise<void> {
-    if (!(await isDamaged(place, header))) return;
+  async #mend(place: LogPlace, header: LogHeader, mark: LogMark | undefined): Promise<boolean> {
+    if (await isDamaged(place, header)) return this.#cut(place, header, mark);
+    return this.#accept(place, header, mark);
+  }
+
+  /** What is said of the log from now on is what it holds. @returns whether nothing is missing any more */
+  async #accept(
+    place: LogPlace,
+    header: LogHeader,
+    mark: LogMark | undefined,
+  ): Promise<boolean> {
+    const short = await shortLog(place, header, mark);
+    if (short === undefined) return true;
+    const { end, loss, marks } = short;
+    const message = `the log goes on from byte ${end.endBytes}, after its first ${end.recordCount} records`;
+    const { fromBytes, toBytes, generation, detail } = loss;
+    const losses = [
+      `what was acknowledged in bytes ${fromBytes} to ${toBytes} of generation ${generation}: ${detail}`,
+    ];
+    const { low: idLow, high: idHigh } = place.objectId;
+    const id = { idLow, idHigh };
+    const step = stepAt('log', locationIn(place, end.endBytes), message, { id, losses });
+    const accepted = this.#accepted;
+    if (accepted !== undefined) return this.#steps.take(step, () => accepted.tell(marks, []));
+    this.#steps.withhold(step);
+    return false;
+  }
+
+  /** @returns whether no damage is left */
+  async #cut(place: LogPlace, header: LogHeader, mark: LogMark | undefined): Promise<boolean> {
     const at = locationIn(place, 0);
     const id = { idLow: place.objectId.low, idHigh: place.objectId.high };
     if (place.extent.pageCount * PAGE_BYTES > CUT_BYTES_MAX) {
       const losses = ['what it holds'];
       const message = 'the log is damaged, and too long to be cut: delete it, or leave it';
-      return this.#steps.withhold(stepAt('log', at, message, { id, losses }));
+      this.#steps.withhold(stepAt('log', at, message, { id, losses }));
+      return false;
     }
     const { bytes, unreadable } = await readLogTolerant(place);
     const salvaged = salvageLog(bytes, place, header);
@@ -60,14 +111,36 @@ export class UserLogRepair {
     const message = `the log is cut at byte ${prefixBytes}, after its first ${prefixRecords} records`;
     const location = locationIn(place, prefixBytes);
     const step = stepAt('log', location, message, { id, losses: [lossOf(salvaged)] });
-    await this.#steps.take(step, async () => {
+    return this.#steps.take(step, async () => {
       const sectors = new Set(headersFrom(bytes, place, header, prefixBytes));
       for (const sector of unreadable) if (sector >= prefixBytes) sectors.add(sector);
       await zeroSectors(place, sectors);
-      if (header.committedBytes <= prefixBytes) return;
-      await writeLogHeader(place, { ...header, committedBytes: prefixBytes }, 'durable');
+      if (header.committedBytes > prefixBytes) {
+        await writeLogHeader(place, { ...header, committedBytes: prefixBytes }, 'durable');
+      }
+      const short = await shortLog(place, header, mark);
+      if (short !== undefined) await this.#accepted?.tell(short.marks, []);
     });
   }
+}
+
+/** What a log is short of, and the marks that say that it ends where it does. */
+async function shortLog(
+  place: LogPlace,
+  header: LogHeader,
+  mark: LogMark | undefined,
+): Promise<{ end: LogEnd; loss: LogLoss; marks: LogMark[] } | undefined> {
+  const end = await scanLog(place, header, undefined, { expected: expectedOf(mark, header) });
+  const loss = lossOfHeader(mark, header) ?? lossOfFrames(mark, header, end);
+  if (mark === undefined || loss === undefined) return undefined;
+  const { low: idLow, high: idHigh } = place.objectId;
+  const { generation } = header;
+  const { endBytes: durableBytes, lastSequence: sequence, lastCrc: crc } = end;
+  const own: LogMark = { idLow, idHigh, generation, durableBytes, sequence, crc };
+  // Of the two logs of an MDC the other one is not ahead of this any more.
+  const isOther = mark.idLow !== idLow || mark.idHigh !== idHigh;
+  const other = { ...mark, generation, durableBytes: LOG_HEADER_BYTES, sequence: 0, crc: 0 };
+  return { end, loss, marks: isOther ? [other, own] : [own] };
 }
 
 /** As whoever opens it would find. */

@@ -1,10 +1,12 @@
+import { isMpoolError } from '../base/errors.ts';
 import { viewOf } from '../base/bytes.ts';
 import type { Prng } from '../base/prng.ts';
 import { GIB, PAGE_BYTES } from '../base/units.ts';
 import { extentProblem } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
 import { hasWitnesses } from '../format/features.ts';
-import { NO_WITNESS } from '../format/log-frame.ts';
+import { laterWitness, type LogWitness, NO_WITNESS } from '../format/log-frame.ts';
+import { encodeLogMarks, encodeLosses, type LogMark, type Loss } from '../format/log-mark.ts';
 import { halvesOfId, mdcLogIds, printIdHalves } from '../format/object-id.ts';
 import {
   encodeIdCheckpoint,
@@ -17,10 +19,12 @@ import {
 import type { Superblock } from '../format/superblock.ts';
 import { OBJECT_SLOT } from './catalog.ts';
 import { Findings } from './check-findings.ts';
-import { locationIn } from './check-logs.ts';
-import { isOnCapacity, PoolRecordsCheck, SlotCheck } from './check-records.ts';
+import { locationIn, placeOf } from './check-logs.ts';
+import { isMblock, isOnCapacity, PoolRecordsCheck, SlotCheck } from './check-records.ts';
 import { logPlace } from './log-place.ts';
-import type { LogPlace } from './log-scan.ts';
+import { lossAgainst, type LogLoss } from './log-evidence.ts';
+import { type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
+import { AcceptedEnds } from './repair-accept.ts';
 import { Media } from './media.ts';
 import { PoolRecords } from './pool-records.ts';
 import { gapsBeyond, readPair, replayPair, type PairFound } from './repair-pair.ts';
@@ -47,6 +51,11 @@ export interface RepairedDevices {
 export interface RepairedMetadata {
   superblock: Superblock;
   objects: ReadonlyMap<number, ObjectRecord>;
+  /** Of logs and objects, by uniquifier, as MDC 1 says. */
+  marks: ReadonlyMap<number, LogMark>;
+  losses: ReadonlyMap<number, Loss>;
+  /** Takes what there is to say of them; undefined when MDC 1 cannot be appended to. */
+  accepted: AcceptedEnds | undefined;
   /** Where the logs of the metadata are, old and new. */
   metadata: readonly Extent[];
 }
@@ -93,21 +102,72 @@ export class MetadataRepair {
     const state = new ObjectState(one);
     this.#claim(mdc0.logA, mdc0.logB, mdc.logA, mdc.logB);
     for (const object of state.objects.values()) if (isOnCapacity(object)) this.#claim(object);
-    const repaired = await this.#mdc0(zero, records);
-    if (repaired) await this.#mdc1(one, state);
+    const repaired = await this.#mdc0(zero, records, one.salvaged.witness);
+    const users = await this.#witnessOfUsers(state.objects);
+    const witness = laterWitness(zero.salvaged.witness, users);
+    const appendable = repaired && (await this.#mdc1(one, state, witness));
     const metadata = [mdc0.logA, mdc0.logB, mdc.logA, mdc.logB, ...this.#allocated];
-    return { superblock: this.#superblock, objects: state.objects, metadata };
+    const { objects, marks, remembered: losses } = state;
+    const accepted = appendable ? this.#acceptedEnds() : undefined;
+    return { superblock: this.#superblock, objects, marks, losses, accepted, metadata };
+  }
+
+  /** The most that logs of users say of MDC 1. */
+  async #witnessOfUsers(objects: ReadonlyMap<number, ObjectRecord>): Promise<LogWitness> {
+    let most: LogWitness = NO_WITNESS;
+    if (!hasWitnesses(this.#superblock.features)) return most;
+    for (const object of objects.values()) {
+      const place = isMblock(object) ? undefined : this.#placeOf(object);
+      if (place === undefined) continue;
+      try {
+        const read = await readLogHeader(place);
+        if (!read.ok) continue;
+        most = laterWitness(most, (await scanLog(place, read.header)).witness);
+      } catch (error) {
+        // One that cannot be read says nothing.
+        if (!isMpoolError(error)) throw error;
+      }
+    }
+    return most;
+  }
+
+  #placeOf(object: ObjectRecord): LogPlace | undefined {
+    const onCapacity = isOnCapacity(object);
+    const device = onCapacity ? this.#devices.capacity : this.#devices.staging;
+    const descriptor = onCapacity ? this.#superblock.capacity : this.#superblock.staging;
+    if (device === undefined || descriptor === undefined) return undefined;
+    const { pageAddress, pageCount, idLow: low, idHigh: high } = object;
+    if (extentProblem(descriptor, object) !== undefined) return undefined;
+    return placeOf({ device, descriptor }, { pageAddress, pageCount }, this.#superblock, { low, high });
+  }
+
+  #acceptedEnds(): AcceptedEnds {
+    const { mdc0 } = this.#superblock;
+    return new AcceptedEnds(
+      this.#media,
+      this.#prng,
+      this.#places(0, mdc0.logA, mdc0.logB),
+      (records) => {
+        const { logA, logB } = records.mdcs.find(({ slot }) => slot === OBJECT_SLOT)!;
+        return this.#places(OBJECT_SLOT, logA, logB);
+      },
+    );
   }
 
   /** @returns whether MDC 0 can be appended to */
-  async #mdc0(found: PairFound, records: PoolRecordsCheck): Promise<boolean> {
-    const reasons = reasonsOf(found);
+  async #mdc0(
+    found: PairFound,
+    records: PoolRecordsCheck,
+    witness: LogWitness,
+  ): Promise<boolean> {
+    const short = shortOf(found, witness);
+    const reasons = reasonsOf(found, short);
     if (records.refusedCount > 0) reasons.push(`${records.refusedCount} impossible records`);
     if (reasons.length === 0) {
       await this.#spare(found);
       return true;
     }
-    const losses = lossesOf(found, gapsLeft(found, needsOld(found)), 'MDC 0', 'parameters');
+    const losses = lossesOf(found, gapsLeft(found, needsOld(found)), 'MDC 0', 'parameters', short);
     if (records.refusedCount > 0) losses.push(`${records.refusedCount} records of MDC 0`);
     const mdc = records.mdcs.get(OBJECT_SLOT)!;
     const encoded = [encodePoolRecord(records.properties!), encodeMdcRecord(mdc)];
@@ -128,7 +188,7 @@ export class MetadataRepair {
     }
     return this.#steps.take(step, async () => {
       const [logA, logB] = extents;
-      const { generation } = found.header;
+      const generation = Math.max(found.header.generation, short?.generation ?? 0);
       const places = this.#places(0, logA, logB);
       await writePair(places, generation + 1, encoded, this.#media.gate, this.#prng);
       this.#superblock = {
@@ -140,18 +200,32 @@ export class MetadataRepair {
     });
   }
 
-  async #mdc1(found: PairFound, state: ObjectState): Promise<void> {
-    const reasons = [...reasonsOf(found), ...state.reasons];
-    if (reasons.length === 0) return this.#spare(found);
+  /** @returns whether MDC 1 can be appended to */
+  async #mdc1(found: PairFound, state: ObjectState, witness: LogWitness): Promise<boolean> {
+    const short = shortOf(found, witness);
+    const reasons = [...reasonsOf(found, short), ...state.reasons];
+    if (reasons.length === 0) {
+      await this.#spare(found);
+      return true;
+    }
+    const losses = [...state.losses, ...tailLosses(short, 'MDC 1', 'objects made or deleted')];
+    const { places } = found;
+    const ahead = (short?.generation ?? 0) - found.header.generation;
+    const moved = ahead > 0 && (await this.#hasMoved(places[0].extent, places[1].extent));
+    if (moved) losses.push('the place of MDC 1, which moved: it is not known any more where it is');
+    if (short !== undefined) state.addLostIds(short, found.header.generation, found.bytes.length);
     const at = locationIn(found.active, 0);
     const extents = this.#allocate(this.#pagesFor(found, state.objects.size));
     const message = `MDC 1 is written anew from what can be read, with ${state.objects.size} objects`;
-    const step = stepAt('log', at, `${message}: ${reasons.join('; ')}`, { losses: state.losses });
-    if (extents === undefined) return this.#steps.withhold(step);
-    await this.#steps.take(step, async () => {
+    const step = stepAt('log', at, `${message}: ${reasons.join('; ')}`, { losses });
+    if (extents === undefined || moved) {
+      this.#steps.withhold(step);
+      return false;
+    }
+    return this.#steps.take(step, async () => {
       const [logA, logB] = extents;
       const gate = this.#media.gate;
-      const generation = found.header.generation + 1;
+      const generation = Math.max(found.header.generation, short?.generation ?? 0) + 1;
       const pair = this.#places(OBJECT_SLOT, logA, logB);
       await writePair(pair, generation, state.records(), gate, this.#prng);
       await this.#nameMdc(logA, logB);
@@ -229,9 +303,12 @@ export class MetadataRepair {
 /** The objects as MDC 1 adds up, whatever is wrong with it. */
 class ObjectState {
   readonly objects: ReadonlyMap<number, ObjectRecord>;
+  readonly marks: ReadonlyMap<number, LogMark>;
+  readonly remembered: ReadonlyMap<number, Loss>;
   readonly reasons: string[] = [];
+  /** What of MDC 1 itself nobody can tell any more. */
   readonly losses: string[];
-  readonly #uniquifierLimit: number;
+  #uniquifierLimit: number;
 
   constructor(found: PairFound) {
     const slot = new SlotCheck(OBJECT_SLOT, new Findings());
@@ -249,6 +326,8 @@ class ObjectState {
     if (slot.refusedCount > 0)
       this.losses.push(`${slot.refusedCount} records that contradict others`);
     this.#uniquifierLimit = used.uniquifierLimit + lostIds(gaps);
+    this.marks = used.marks;
+    this.remembered = used.losses;
     this.objects = used.objects;
     if (this.losses.length > 0) this.objects = this.#withoutOverlaps(used.objects);
   }
@@ -266,7 +345,21 @@ class ObjectState {
       }
       records.push(record);
     }
+    for (const [uniquifier, mark] of this.marks) {
+      if (this.objects.has(uniquifier)) records.push(encodeLogMarks([mark]));
+    }
+    for (const [uniquifier, loss] of this.remembered) {
+      if (this.objects.has(uniquifier)) records.push(encodeLosses([loss]));
+    }
     return records;
+  }
+
+  /** Ids that checkpoints may have allowed that the device lost. */
+  addLostIds(short: LogLoss, generation: number, extentBytes: number): void {
+    const { fromBytes, toBytes } = short;
+    const generations = short.generation - generation;
+    const lostBytes = generations > 0 ? (generations + 1) * extentBytes : toBytes - fromBytes;
+    this.#uniquifierLimit += ID_STEP * Math.ceil(lostBytes / RECORD_BYTES_MIN);
   }
 
   /**
@@ -324,8 +417,28 @@ function fits(found: PairFound, readable: SlotCheck, both: SlotCheck): boolean {
   return Math.abs(more) <= lost * OBJECTS_PER_RECORD;
 }
 
-function reasonsOf({ salvaged, headerLost, conflict }: PairFound): string[] {
+/** What a witness knows of the MDC that is not there. */
+function shortOf({ header, salvaged }: PairFound, witness: LogWitness): LogLoss | undefined {
+  const { generation } = header;
+  return lossAgainst({ generation, endBytes: salvaged.endBytes }, witness);
+}
+
+function tailLosses(short: LogLoss | undefined, name: string, what: string): string[] {
+  if (short === undefined) return [];
+  const { fromBytes, toBytes, generation } = short;
+  return [
+    `what was acknowledged in bytes ${fromBytes} to ${toBytes} of generation ${generation} of ${name}: ${what}`,
+  ];
+}
+
+function reasonsOf(
+  { salvaged, headerLost, conflict }: PairFound,
+  short: LogLoss | undefined,
+): string[] {
   const reasons: string[] = [];
+  if (short !== undefined) {
+    reasons.push(`the device lost bytes up to ${short.toBytes} of it, ${short.detail}`);
+  }
   if (headerLost) reasons.push('the header of its current log is lost');
   if (conflict !== undefined) reasons.push(conflict);
   for (const { fromBytes, toBytes } of salvaged.gaps) {
@@ -335,12 +448,19 @@ function reasonsOf({ salvaged, headerLost, conflict }: PairFound): string[] {
 }
 
 /** What the pair cannot tell any more. @param gaps that nothing fills */
-function lossesOf(found: PairFound, gaps: readonly Gap[], name: string, what: string): string[] {
+function lossesOf(
+  found: PairFound,
+  gaps: readonly Gap[],
+  name: string,
+  what: string,
+  short?: LogLoss,
+): string[] {
   const { headerLost, salvaged, conflict, old } = found;
   const losses = gaps.map(({ fromBytes, toBytes, recordCount }) => {
     const count = recordCount === undefined ? 'all records' : `${recordCount} records`;
     return `${count} in bytes ${fromBytes} to ${toBytes} of the log of ${name}: ${what}`;
   });
+  losses.push(...tailLosses(short, name, what));
   if (conflict !== undefined) losses.push(`what the other log of ${name} says: ${conflict}`);
   if (headerLost && !salvaged.closed && old === undefined) {
     losses.push(`records at the end of ${name}, if the frames that held them are gone too`);

@@ -1,11 +1,13 @@
 import { equalBytes } from '../base/bytes.ts';
 import { MpoolError } from '../base/errors.ts';
+import { PAGE_BYTES } from '../base/units.ts';
 import { flushAsync, type Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
 import { OverlayHost } from '../device/overlay-host.ts';
 import { type DeviceDescriptor, extentProblem } from '../format/device-descriptor.ts';
 import { permittedAccess } from '../format/features.ts';
-import { halvesOfId, idFromHalves, type MlogId } from '../format/object-id.ts';
+import type { Loss } from '../format/log-mark.ts';
+import { halvesOfId, idFromHalves, type MlogId, uniquifierOfHalves } from '../format/object-id.ts';
 import { type ObjectRecord, ROLE_LOG_A, ROLE_LOG_B, ROLE_PLAIN } from '../format/records.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { checkPool, type CheckOptions } from './check.ts';
@@ -16,11 +18,13 @@ import { isMblock, isOnCapacity } from './check-records.ts';
 import type { Environment } from './environment.ts';
 import { findStaging, locatePool, type SearchPlaces } from './find-pools.ts';
 import type { LogPlace } from './log-scan.ts';
+import type { MarkOf } from './log-evidence.ts';
 import { mdcOf } from './mdcs.ts';
+import type { AcceptedEnds } from './repair-accept.ts';
 import { UserLogRepair } from './repair-logs.ts';
 import { repairChecksumTable } from './repair-mblock.ts';
 import { MetadataRepair, type RepairedMetadata } from './repair-metadata.ts';
-import { type RepairOptions, type RepairReport, RepairSteps } from './repair-report.ts';
+import { type RepairOptions, type RepairReport, RepairSteps, stepAt } from './repair-report.ts';
 import {
   lostSuperblock,
   repairDeviceSuperblocks,
@@ -176,32 +180,59 @@ class Repair {
     }
   }
 
-  async #objects({ superblock, objects, metadata }: RepairedMetadata): Promise<void> {
+  async #objects(repaired: RepairedMetadata): Promise<void> {
+    const { superblock, objects, metadata, marks, losses, accepted } = repaired;
     const sound = soundObjects(superblock, objects, metadata);
-    const logs = new UserLogRepair(this.#steps, this.#environment.prng);
+    const markOf: MarkOf = ({ objectId: { low, high } }) => marks.get(uniquifierOfHalves(low, high));
+    const logs = new UserLogRepair(this.#steps, this.#environment.prng, markOf, accepted);
     const buffers = new Map<Device, Uint8Array>();
     try {
       for (const object of sound.values()) {
         const on = this.#deviceOf(superblock, object);
         if (on === undefined) continue;
-        if (isMblock(object)) await this.#mblock(on, object, buffers);
-        else await this.#log(superblock, object, sound, logs);
+        // Of an MDC the loss may be that of log B.
+        const uniquifier = uniquifierOfHalves(object.idLow, object.idHigh);
+        const isA = object.role === ROLE_LOG_A;
+        const loss = losses.get(uniquifier) ?? (isA ? losses.get(uniquifier + 1) : undefined);
+        const whole = isMblock(object)
+          ? await this.#mblock(on, object, buffers, loss !== undefined)
+          : await this.#log(superblock, object, sound, logs);
+        if (loss !== undefined && whole) await this.#forget(on, object, loss, accepted);
       }
     } finally {
+      await accepted?.close();
       for (const [device, buffer] of buffers) device.release(buffer);
     }
   }
 
+  /** The pool remembers a loss that is over. */
+  async #forget(
+    on: CheckedDevice,
+    object: ObjectRecord,
+    loss: Loss,
+    accepted: AcceptedEnds | undefined,
+  ): Promise<void> {
+    const at = { device: on.device.path, offsetBytes: object.pageAddress * PAGE_BYTES };
+    const message = `the loss of bytes ${loss.fromBytes} to ${loss.toBytes} is forgotten: it is over`;
+    const step = stepAt(isMblock(object) ? 'mblock' : 'log', at, message, { id: object });
+    if (accepted === undefined) return this.#steps.withhold(step);
+    await this.#steps.take(step, () => accepted.tell([], [loss]));
+  }
+
+  /** @returns whether it is all there; of its data only when that is asked for */
   async #mblock(
     on: CheckedDevice,
     object: ObjectRecord,
     buffers: Map<Device, Uint8Array>,
-  ): Promise<void> {
+    withData: boolean,
+  ): Promise<boolean> {
     const buffer = buffers.get(on.device) ?? MblockCheck.allocate(on);
     buffers.set(on.device, buffer);
     const findings = new Findings();
-    await new MblockCheck(on, object, findings, buffer).run(false);
-    if (findings.errorOrWarningCount > 0) await repairChecksumTable(this.#steps, on, object);
+    await new MblockCheck(on, object, findings, buffer).run(withData);
+    if (findings.errorOrWarningCount === 0) return true;
+    await repairChecksumTable(this.#steps, on, object);
+    return false;
   }
 
   async #log(
@@ -209,13 +240,13 @@ class Repair {
     object: ObjectRecord,
     sound: ReadonlyMap<bigint, ObjectRecord>,
     logs: UserLogRepair,
-  ): Promise<void> {
+  ): Promise<boolean> {
     if (object.role === ROLE_PLAIN) return logs.log(this.#placeOf(superblock, object));
-    if (object.role !== ROLE_LOG_A) return;
+    if (object.role !== ROLE_LOG_A) return false;
     const id = idFromHalves(object.idLow, object.idHigh) as MlogId;
     const other = sound.get(mdcOf(id).logB);
-    if (other?.role !== ROLE_LOG_B || other.mediaClass !== object.mediaClass) return;
-    await logs.pair([this.#placeOf(superblock, object), this.#placeOf(superblock, other)]);
+    if (other?.role !== ROLE_LOG_B || other.mediaClass !== object.mediaClass) return false;
+    return logs.pair([this.#placeOf(superblock, object), this.#placeOf(superblock, other)]);
   }
 
   #placeOf(superblock: Superblock, object: ObjectRecord): LogPlace {

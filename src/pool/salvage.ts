@@ -41,6 +41,8 @@ export interface Salvaged {
   /** End of the frames that follow from the first without a gap, and the whole records in them. */
   prefixBytes: number;
   prefixRecords: number;
+  /** End of the last frame that counts. */
+  endBytes: number;
   /** Records read. */
   recordCount: number;
   /** Frames whose count of the records before them is wrong. */
@@ -135,12 +137,12 @@ export function salvageLog(
     if (follows || each.offsetBytes < durableBytes) walk.frame(each, endBytes);
   }
   walk.end(durableBytes);
-  const { gaps, prefixBytes, prefixRecords, recordCount, miscounts, closed } = walk;
+  const { gaps, prefixBytes, prefixRecords, endBytes, recordCount, miscounts, closed } = walk;
   const witness = found.reduce(
     (most, frame) => laterWitness(most, frame.header.witness),
     NO_WITNESS,
   );
-  return { gaps, prefixBytes, prefixRecords, recordCount, miscounts, closed, witness };
+  return { gaps, prefixBytes, prefixRecords, endBytes, recordCount, miscounts, closed, witness };
 }
 
 /** Where headers of this generation are from an offset on, whatever became of their frames. */

@@ -171,13 +171,14 @@ class NewestCheck {
     } finally {
       on.device.release(buffer);
     }
-    const { counts, findings: found } = findings.report(0);
+    const { counts, findings: found, omitted } = findings.report(0);
     this.#recovery.verifiedBytes += counts.bytes;
     if (findings.errorOrWarningCount === 0 || check.ioErrorCount > 0) return undefined;
     const base = object.pageAddress * PAGE_BYTES;
     const at = found.map(({ location }) => location.offsetBytes - base);
     const fromBytes = Math.min(...at);
-    const toBytes = Math.max(...at) + PAGE_BYTES;
+    const isLong = omitted.page !== undefined;
+    const toBytes = isLong ? pagesOf(object.lengthBytes) * PAGE_BYTES : Math.max(...at) + PAGE_BYTES;
     const id = { low: object.idLow, high: object.idHigh };
     const message =
       `mblock ${printObjectId(idFromHalves(id.low, id.high))}: ${on.device.path} acknowledged what was ` +
