@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { isMpoolError } from '../../src/base/errors.ts';
-import { printObjectId, type MblockId, type MlogId } from '../../src/format/object-id.ts';
+import { printObjectId, type MlogId } from '../../src/format/object-id.ts';
 import type { LocalPool, OpenOptions } from '../../src/pool/api.ts';
 import { checkPoolAt } from '../../src/pool/inspect.ts';
 import { openPool } from '../../src/pool/open.ts';
@@ -30,9 +30,9 @@ function repair(host: SimHost, options: RepairOptions = {}) {
 }
 
 async function newLog(pool: LocalPool, mediaClass: 'capacity' | 'staging'): Promise<MlogId> {
-  const made = await pool.mlogs.alloc({ capacityBytes: 64 * 1024, mediaClass });
-  await made.commit();
-  return made.id;
+  const allocation = await pool.mlogs.alloc({ capacityBytes: 64 * 1024, mediaClass });
+  await allocation.commit();
+  return allocation.id;
 }
 
 async function newMblock(pool: LocalPool, mediaClass: 'capacity' | 'staging', bytes = 20_000) {
@@ -160,7 +160,7 @@ test('a staging device that is older, after a power cut: known before anything i
   }
   // What is deleted is lost no more.
   const again = await open(image);
-  await again.mblocks.delete([mblock as MblockId]);
+  await again.mblocks.delete([mblock]);
   await again.mlogs.delete([onStaging]);
   assert.equal((await again.info()).lostCount, 0);
   await closeClean({ host: image, pool: again });
