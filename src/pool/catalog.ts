@@ -319,8 +319,7 @@ export class Catalog {
       }
     }
     if (bytes > 0) yield buffer.subarray(0, bytes);
-    this.marks?.settle();
-    const marks = this.marks?.newestFirst.toReversed() ?? [];
+    const marks = this.marks?.current ?? [];
     for (let from = 0; from < marks.length; from += OBJECTS_PER_SNAPSHOT_RECORD) {
       yield encodeLogMarks(marks.slice(from, from + OBJECTS_PER_SNAPSHOT_RECORD));
     }

@@ -49,6 +49,14 @@ export class LogMarks implements LogRider {
     return this.#known.get(uniquifierOfHalves(low, high));
   }
 
+  /** Of each log that has a mark, or is further than it: for an MDC that is written anew. */
+  get current(): LogMark[] {
+    this.settle();
+    const marks = new Map(this.#known);
+    for (const [uniquifier, log] of this.#moved) marks.set(uniquifier, log.mark);
+    return [...marks.values()].filter((mark) => this.#exists(mark));
+  }
+
   /** One that is on media. */
   set(mark: LogMark): void {
     const uniquifier = uniquifierOfHalves(mark.idLow, mark.idHigh);

@@ -34,12 +34,7 @@ export class UserLogRepair {
   readonly #accepted: AcceptedEnds | undefined;
 
   /** @param accepted takes the ends of logs that are accepted as they are */
-  constructor(
-    steps: RepairSteps,
-    prng: Prng,
-    markOf: MarkOf,
-    accepted: AcceptedEnds | undefined,
-  ) {
+  constructor(steps: RepairSteps, prng: Prng, markOf: MarkOf, accepted: AcceptedEnds | undefined) {
     this.#steps = steps;
     this.#prng = prng;
     this.#markOf = markOf;
@@ -73,11 +68,7 @@ export class UserLogRepair {
   }
 
   /** What is said of the log from now on is what it holds. @returns whether nothing is missing any more */
-  async #accept(
-    place: LogPlace,
-    header: LogHeader,
-    mark: LogMark | undefined,
-  ): Promise<boolean> {
+  async #accept(place: LogPlace, header: LogHeader, mark: LogMark | undefined): Promise<boolean> {
     const short = await shortLog(place, header, mark);
     if (short === undefined) return true;
     const { end, loss, marks } = short;

@@ -138,7 +138,10 @@ export class MetadataRepair {
     if (device === undefined || descriptor === undefined) return undefined;
     const { pageAddress, pageCount, idLow: low, idHigh: high } = object;
     if (extentProblem(descriptor, object) !== undefined) return undefined;
-    return placeOf({ device, descriptor }, { pageAddress, pageCount }, this.#superblock, { low, high });
+    return placeOf({ device, descriptor }, { pageAddress, pageCount }, this.#superblock, {
+      low,
+      high,
+    });
   }
 
   #acceptedEnds(): AcceptedEnds {
@@ -155,11 +158,7 @@ export class MetadataRepair {
   }
 
   /** @returns whether MDC 0 can be appended to */
-  async #mdc0(
-    found: PairFound,
-    records: PoolRecordsCheck,
-    witness: LogWitness,
-  ): Promise<boolean> {
+  async #mdc0(found: PairFound, records: PoolRecordsCheck, witness: LogWitness): Promise<boolean> {
     const short = shortOf(found, witness);
     const reasons = reasonsOf(found, short);
     if (records.refusedCount > 0) reasons.push(`${records.refusedCount} impossible records`);

@@ -183,7 +183,8 @@ class Repair {
   async #objects(repaired: RepairedMetadata): Promise<void> {
     const { superblock, objects, metadata, marks, losses, accepted } = repaired;
     const sound = soundObjects(superblock, objects, metadata);
-    const markOf: MarkOf = ({ objectId: { low, high } }) => marks.get(uniquifierOfHalves(low, high));
+    const markOf: MarkOf = ({ objectId: { low, high } }) =>
+      marks.get(uniquifierOfHalves(low, high));
     const logs = new UserLogRepair(this.#steps, this.#environment.prng, markOf, accepted);
     const buffers = new Map<Device, Uint8Array>();
     try {

@@ -178,7 +178,9 @@ class NewestCheck {
     const at = found.map(({ location }) => location.offsetBytes - base);
     const fromBytes = Math.min(...at);
     const isLong = omitted.page !== undefined;
-    const toBytes = isLong ? pagesOf(object.lengthBytes) * PAGE_BYTES : Math.max(...at) + PAGE_BYTES;
+    const toBytes = isLong
+      ? pagesOf(object.lengthBytes) * PAGE_BYTES
+      : Math.max(...at) + PAGE_BYTES;
     const id = { low: object.idLow, high: object.idHigh };
     const message =
       `mblock ${printObjectId(idFromHalves(id.low, id.high))}: ${on.device.path} acknowledged what was ` +

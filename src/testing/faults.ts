@@ -29,6 +29,8 @@ export type FaultEffect =
   | { kind: 'torn'; acknowledged?: boolean }
   /** Acknowledged and never done: a lost write or discard, a flush that lies, an eviction. */
   | { kind: 'lost' }
+  /** A durable write that is acknowledged while it is in a cache only. */
+  | { kind: 'volatile' }
   /** A read or write of another place: at `toOffsetBytes`, or elsewhere at random. */
   | { kind: 'misdirected'; toOffsetBytes?: number }
   /** A read gives each page as it was before the last write to it. */

@@ -49,7 +49,8 @@ export class FaultyDisk {
     const fails = effect?.kind === 'error' && (effect.lands ?? 'none') === 'none';
     if (fails || effect?.kind === 'lost') return error;
     const landing = this.#altered(change, effect);
-    landing.stable = durability === 'durable' && error === null;
+    const isDurable = durability === 'durable' && effect?.kind !== 'volatile';
+    landing.stable = isDurable && error === null;
     this.disk.land(landing, this.#nextOrder());
     if (effect?.kind === 'torn' && effect.acknowledged !== true) {
       return ioError(-EIO, kind, this.#path);

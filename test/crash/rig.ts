@@ -11,7 +11,7 @@ import { mdcOf } from '../../src/pool/mdcs.ts';
 import type { MlogId } from '../../src/format/object-id.ts';
 import type { SimHost } from '../../src/testing/index.ts';
 import type { PoolModel } from './model.ts';
-import { watched } from './watched-host.ts';
+import { type Watch, watched } from './watched-host.ts';
 
 export const CAPACITY = '/dev/capacity';
 export const STAGING = '/dev/staging';
@@ -27,6 +27,9 @@ export interface RigOptions {
   readOnly?: boolean;
   discard?: boolean;
   path?: string;
+  /** Sees each I/O before it is submitted. */
+  watch?: Watch;
+  verifyBytes?: number;
 }
 
 /** Bytes that only this object, at this length, has. */
@@ -76,7 +79,11 @@ export class Rig {
       host.paths.includes(capacityPath) && host.disk(capacityPath).sectorBytes === 512
         ? 'block'
         : 'file';
-    const environment = { ...host.environment, host: watched(host, guard.watch, kind) };
+    const watch: Watch = (...io) => {
+      guard.watch(...io);
+      options.watch?.(...io);
+    };
+    const environment = { ...host.environment, host: watched(host, watch, kind) };
     const store = await activate(environment, {
       capacityPath,
       stagingPaths: host.paths.includes(STAGING) ? [STAGING] : [],
@@ -85,6 +92,7 @@ export class Rig {
       engine: undefined,
       discard: options.discard !== false,
       checksumCacheBytes: undefined,
+      verifyBytes: options.verifyBytes,
     });
     guard.store = store;
     const rig = new Rig(host, model, store);
@@ -289,7 +297,7 @@ export class Rig {
 class SpaceGuard {
   store: Store | null = null;
 
-  readonly watch = (op: string, path: string, offsetBytes: number, lengthBytes: number): void => {
+  readonly watch: Watch = (op, path, offsetBytes, lengthBytes) => {
     const { store } = this;
     if (store === null) return;
     const media = store.allMedia.find(({ device }) => device.path === path);

@@ -9,6 +9,8 @@ export type Watch = (
   path: string,
   offsetBytes: number,
   lengthBytes: number,
+  /** What is written. */
+  bytes?: Uint8Array,
 ) => void;
 
 /** @param kind what the devices say they are: logs on block devices are written without zeros ahead */
@@ -40,7 +42,7 @@ export function watchedDevice(device: Device, watch: Watch, kind: Device['kind']
       }
       if (name === 'write') {
         return (at: number, buffer: Uint8Array, durability: Durability, done: Done): void => {
-          watch('write', path, at, buffer.length);
+          watch('write', path, at, buffer.length, buffer);
           target.write(at, buffer, durability, done);
         };
       }

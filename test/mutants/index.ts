@@ -6,6 +6,7 @@ import { MCACHE } from './mcache.ts';
 import type { Mutant } from './mutant.ts';
 import { NATIVE } from './native.ts';
 import { OBJECTS } from './objects.ts';
+import { WITNESSES } from './witnesses.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   ...FORMAT,
@@ -15,4 +16,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...MCACHE,
   ...DAEMON,
   ...NATIVE,
+  ...WITNESSES,
 ];
