@@ -189,7 +189,7 @@ async function makeDevice(
     backingFd,
     readOnly: options.access === 'read',
     limits,
-    engine: chooseEngine(options.engine, limits.direct),
+    engine: chooseEngine(options.engine, limits.direct && !limits.mayBlock),
     measure: () => measure(fd, path),
   });
 }
