@@ -37,8 +37,8 @@ export async function claim(fd: number, path: string, access: 'read' | 'write'):
 }
 
 /**
- * Opens a block device that nobody else may have open so, as the claim does waiting for a process that was killed:
- * the kernel keeps its files open until it has ended its I/O.
+ * Opens a block device that nobody else may have open so. As the claim does it waits for a process that
+ * was killed: the kernel keeps its files open until it has ended its I/O.
  * @throws ERR_MPOOL_BUSY naming the holder
  */
 export async function openAlone<Open>(path: string, tryOpen: () => Promise<Open>): Promise<Open> {

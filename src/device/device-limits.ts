@@ -15,8 +15,9 @@ export interface DeviceLimits {
   /** False when direct I/O cannot be done with sectors of at most 4096 bytes. */
   readonly direct: boolean;
   /**
-   * What submits I/O to it may wait for other I/O. io_uring takes a FUSE file, since it can be polled, for one that
-   * never does; but its writes wait for the inode's lock, which a flush holds until it is answered.
+   * Whoever submits I/O to it may have to wait for other I/O. io_uring takes a FUSE file, since it can be
+   * polled, for one where that is not so; but writes wait for the inode's lock, which a flush holds until
+   * it is answered.
    */
   readonly mayBlock: boolean;
   /** The device itself refuses writes. */

@@ -29,7 +29,7 @@ const CQ_ENTRIES = 512;
 const ENTRY_WORDS = 16;
 const COMPLETION_WORDS = 4;
 const TWO_32 = 2 ** 32;
-/** IOSQE_ASYNC in the flags of an entry, which are the byte after the operation: a worker of the kernel starts it. */
+/** IOSQE_ASYNC in the flags of an entry, the byte after the operation: a worker of the kernel starts it. */
 const ASYNC = (1 << 4) << 8;
 /** Pending entries are entered at once when they exceed this share of those in flight. */
 const PENDING_SHARE = 16;
