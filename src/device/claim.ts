@@ -1,11 +1,12 @@
 import { fstat, readFileSync, readdirSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MpoolError } from '../base/errors.ts';
 import { binding, LOCK_EXCLUSIVE, LOCK_SHARED } from '../native/binding.ts';
-import { ioError } from './io-error.ts';
+import { ioError, systemErrno } from './io-error.ts';
 
 const { errno: E } = constants;
 /** udev takes the lock of a block device for an instant whenever a writer closes it. */
@@ -35,6 +36,32 @@ export async function claim(fd: number, path: string, access: 'read' | 'write'):
   throw busy(path, described(lockHolder(stats)) ?? 'by another process');
 }
 
+/**
+ * Opens a block device that nobody else may have open so. As the claim does it waits for a process that
+ * was killed: the kernel keeps its files open until it has ended its I/O.
+ * @throws ERR_MPOOL_BUSY naming the holder
+ */
+export async function openAlone<Open>(path: string, tryOpen: () => Promise<Open>): Promise<Open> {
+  const unknown = [...RETRY_MS];
+  for (let tries = 0; ; tries++) {
+    try {
+      return await tryOpen();
+    } catch (error) {
+      if (systemErrno(error) !== -E.EBUSY) throw error;
+    }
+    const used = blockHolder(path);
+    const holder = lockHolder(await stat(path, { bigint: true }));
+    let waitMs: number | undefined;
+    // A lock goes a little before its file does: nobody may be there to be seen.
+    if (used === undefined && holder === undefined) waitMs = unknown.shift();
+    else if (isGone(holder) && tries < GONE_RETRIES_MAX) waitMs = GONE_RETRY_MS;
+    if (waitMs === undefined) {
+      throw busy(path, used ?? described(holder) ?? 'by another process or the kernel');
+    }
+    await sleep(waitMs);
+  }
+}
+
 /** The process is dead or dying: what it holds is about to be free. */
 function isGone(pid: number | undefined): boolean {
   if (pid === undefined) return false;
@@ -46,11 +73,6 @@ function statBig(fd: number): Promise<BigIntStats> {
   return new Promise((resolve, reject) => {
     fstat(fd, { bigint: true }, (error, stats) => (error ? reject(error) : resolve(stats)));
   });
-}
-
-/** The error of a block device that the kernel refuses to open exclusively. */
-export function busyBlockDevice(path: string): MpoolError {
-  return busy(path, blockHolder(path) ?? 'by another process or the kernel');
 }
 
 function busy(path: string, how: string): MpoolError {

@@ -5,8 +5,8 @@ import { pathError } from './io-error.ts';
 const closeDescriptor = promisify(close);
 
 /**
- * Closes all of them, whatever comes of each: a descriptor is gone also when close(2) tells of a failure, as it does
- * when what serves the file is gone (FUSE, NFS), and with it its claim.
+ * Closes all of them, whatever comes of each: a descriptor, and its claim, is gone also when close(2) tells
+ * of a failure, as it does when what serves the file is gone (FUSE, NFS).
  * @throws ERR_MPOOL_IO the first failure
  */
 export async function closeDescriptors(

@@ -1,4 +1,5 @@
 import { read } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import { KIB, MIB, roundDown } from '../base/units.ts';
 import { binding } from '../native/binding.ts';
@@ -13,10 +14,18 @@ export interface DeviceLimits {
   readonly optimalWriteBytes: number;
   /** False when direct I/O cannot be done with sectors of at most 4096 bytes. */
   readonly direct: boolean;
+  /**
+   * Whoever submits I/O to it may have to wait for other I/O. io_uring takes a FUSE file, since it can be
+   * polled, for one where that is not so; but writes wait for the inode's lock, which a flush holds until
+   * it is answered.
+   */
+  readonly mayBlock: boolean;
   /** The device itself refuses writes. */
   readonly readOnly: boolean;
 }
 
+/** FUSE_SUPER_MAGIC of linux/magic.h: also virtiofs. */
+const FUSE_MAGIC = 0x65735546;
 const OPTIMAL_BYTES_MIN = 4 * KIB;
 const OPTIMAL_BYTES_MAX = 128 * KIB;
 const SECTOR_BYTES_MIN = 512;
@@ -45,6 +54,7 @@ function blockLimits(fd: number, path: string, direct: boolean): DeviceLimits {
     sectorBytes: possible ? sectorFor(logical) : SECTOR_BYTES_MIN,
     optimalWriteBytes: optimalFor(optimal),
     direct: possible,
+    mayBlock: false,
     readOnly: readOnly !== 0,
   };
 }
@@ -56,6 +66,7 @@ async function fileLimits(fd: number, stats: Stats, direct: boolean): Promise<De
     sectorBytes: sector === 0 ? SECTOR_BYTES_MIN : sector,
     optimalWriteBytes: OPTIMAL_BYTES_MIN,
     direct: sector !== 0,
+    mayBlock: (await statfs(`/proc/self/fd/${fd}`)).type === FUSE_MAGIC,
     readOnly: false,
   };
 }

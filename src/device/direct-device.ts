@@ -61,6 +61,7 @@ export class DirectDevice implements Device {
   readonly sectorBytes: number;
   readonly optimalWriteBytes: number;
   readonly #engine: IoEngine;
+  readonly #mayBlock: boolean;
   readonly #fd: number;
   readonly #backingFd: number | undefined;
   readonly #bufferedFd: number | undefined;
@@ -81,6 +82,7 @@ export class DirectDevice implements Device {
     this.optimalWriteBytes = limits.optimalWriteBytes;
     this.#sizeBytes = limits.sizeBytes;
     this.#engine = engine;
+    this.#mayBlock = limits.mayBlock;
     this.#fd = fd;
     this.#backingFd = backingFd;
     this.#measure = measure;
@@ -258,6 +260,7 @@ export class DirectDevice implements Device {
     this.#inFlight++;
     const engine = op === OP_DISCARD || op === OP_PUNCH_HOLE ? threadEngine : this.#engine;
     const operation = new IoOperation(op, this.#fd, address, lengthBytes, offsetBytes, flags);
+    operation.mayBlock = this.#mayBlock;
     operation.engine = engine;
     operation.path = this.path;
     operation.buffer = buffer;

@@ -27,11 +27,11 @@ export function openRung(name: EngineName): IoEngine | number {
 
 /**
  * The first rung at or below the choice that works.
- * @param direct false for buffered I/O, which Linux AIO would do inside io_submit, blocking the loop
+ * @param mayAio false for what Linux AIO would do inside io_submit, blocking the loop: buffered I/O, FUSE
  */
-export function chooseEngine(choice: EngineChoice | undefined, direct: boolean): IoEngine {
+export function chooseEngine(choice: EngineChoice | undefined, mayAio: boolean): IoEngine {
   for (const name of LADDER.slice(LADDER.indexOf(firstRung(choice)))) {
-    if (name === 'aio' && !direct) continue;
+    if (name === 'aio' && !mayAio) continue;
     const engine = openRung(name);
     if (typeof engine !== 'number') return engine;
   }

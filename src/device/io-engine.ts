@@ -18,6 +18,8 @@ export interface IoRequest {
   readonly lengthBytes: number;
   readonly offsetBytes: number;
   readonly flags: number;
+  /** Even what a ring takes without waiting for it may wait here: it is not to be started on this thread. */
+  readonly mayBlock: boolean;
   /** @param result bytes moved, 0, or a negative errno */
   complete(result: number): void;
 }

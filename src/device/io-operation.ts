@@ -21,6 +21,7 @@ export class IoOperation implements IoRequest {
   address: number;
   lengthBytes: number;
   offsetBytes: number;
+  mayBlock = false;
   engine: IoEngine = threadEngine;
   path = '';
   /** Held so that the memory under I/O has an owner. */

@@ -29,6 +29,8 @@ const CQ_ENTRIES = 512;
 const ENTRY_WORDS = 16;
 const COMPLETION_WORDS = 4;
 const TWO_32 = 2 ** 32;
+/** IOSQE_ASYNC in the flags of an entry, the byte after the operation: a worker of the kernel starts it. */
+const ASYNC = (1 << 4) << 8;
 /** Pending entries are entered at once when they exceed this share of those in flight. */
 const PENDING_SHARE = 16;
 const RETRY_MS = 1;
@@ -125,7 +127,7 @@ export class RingEngine implements IoEngine {
     this.#slots[slot] = request;
     const at = (this.#sqTail & this.#sqMask) * ENTRY_WORDS;
     const entries = this.#entries;
-    entries[at] = request.op;
+    entries[at] = request.mayBlock ? request.op | ASYNC : request.op;
     entries[at + 1] = request.fd;
     entries[at + 2] = request.offsetBytes;
     entries[at + 3] = request.offsetBytes / TWO_32;

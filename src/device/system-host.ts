@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { binding } from '../native/binding.ts';
 import { claimBackingFile } from './backing-claim.ts';
-import { busyBlockDevice, claim } from './claim.ts';
+import { claim, openAlone } from './claim.ts';
 import { closeDescriptors } from './close-descriptors.ts';
 import type { Device } from './device.ts';
 import { deviceLimits } from './device-limits.ts';
@@ -152,15 +152,17 @@ async function openForIo(info: PathInfo, access: 'read' | 'write'): Promise<Open
   // O_EXCL on a block device: refused while the kernel uses it (mounted, swap, part of an array).
   const exclusive = info.kind === 'block' && access === 'write' ? flags.O_EXCL : 0;
   const mode = (access === 'write' ? flags.O_RDWR : flags.O_RDONLY) | exclusive;
-  try {
+  const tryOpen = async (): Promise<OpenDescriptor> => {
     try {
       return { fd: await openDescriptor(info.path, mode | flags.O_DIRECT), direct: true };
     } catch (error) {
       if (systemErrno(error) !== -E.EINVAL) throw error;
       return { fd: await openDescriptor(info.path, mode), direct: false };
     }
+  };
+  try {
+    return await (exclusive === 0 ? tryOpen() : openAlone(info.path, tryOpen));
   } catch (error) {
-    if (systemErrno(error) === -E.EBUSY && info.kind === 'block') throw busyBlockDevice(info.path);
     throw pathError(error, info.path);
   }
 }
@@ -189,7 +191,7 @@ async function makeDevice(
     backingFd,
     readOnly: options.access === 'read',
     limits,
-    engine: chooseEngine(options.engine, limits.direct),
+    engine: chooseEngine(options.engine, limits.direct && !limits.mayBlock),
     measure: () => measure(fd, path),
   });
 }

@@ -8,6 +8,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { MIB } from '../../src/base/units.ts';
+import { openAlone } from '../../src/device/claim.ts';
 import { SystemHost } from '../../src/device/system-host.ts';
 import { loopDevice, noLoopDevices, program, temporaryFolder } from './places.ts';
 
@@ -128,5 +129,33 @@ test(
       await device.close();
       await (await host.openDevice(second, { access: 'write' })).close();
     }
+  },
+);
+
+test(
+  'a block device that somebody is just letting go of is waited for; one that stays is told of',
+  { skip: noLoopDevices() },
+  async (t) => {
+    const image = join(temporaryFolder(t), 'device.img');
+    writeFileSync(image, new Uint8Array(4 * MIB));
+    const path = loopDevice(t, image, 512);
+    let tries = 0;
+    const refuseUntil = (last: number) => async (): Promise<string> => {
+      tries += 1;
+      if (tries < last) throw Object.assign(new Error('busy'), { errno: -16, code: 'EBUSY' });
+      return 'open';
+    };
+    assert.equal(await openAlone(path, refuseUntil(4)), 'open');
+    tries = 0;
+    await assert.rejects(openAlone(path, refuseUntil(Infinity)), { code: 'ERR_MPOOL_BUSY' });
+    assert.ok(tries > 3, 'nobody is seen there: it may be over soon');
+    const device = await host.openDevice(path, { access: 'write' });
+    tries = 0;
+    await assert.rejects(openAlone(path, refuseUntil(Infinity)), (error: Error) => {
+      assert.match(error.message, new RegExp(`held by pid ${process.pid} `));
+      return true;
+    });
+    assert.equal(tries, 1, 'whoever lives keeps it');
+    await device.close();
   },
 );

@@ -112,6 +112,7 @@ function deviceOn(engine: IoEngine): DirectDevice {
       sectorBytes: 512,
       optimalWriteBytes: 4096,
       direct: true,
+      mayBlock: false,
       readOnly: false,
     },
     engine,

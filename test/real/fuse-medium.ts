@@ -49,6 +49,8 @@ interface Rule extends Fault {
   times: number;
 }
 
+/** Whoever waits for what is held, and should not, fails instead of never coming to an end. */
+const HOLD_MS_MAX = 20_000;
 const TOLD_BYTES = 65_536;
 
 export class Medium {
@@ -196,9 +198,14 @@ export class Medium {
       });
     };
     const delayMs = (fault?.delayMs ?? 0) + this.#jitterMs();
-    if (fault?.holds === true) this.#held.push(finish);
+    if (fault?.holds === true) this.#hold(finish);
     else if (delayMs > 0) setTimeout(finish, delayMs);
     else finish();
+  }
+
+  #hold(finish: () => void): void {
+    this.#held.push(finish);
+    setTimeout(() => this.#held.includes(finish) && this.release(), HOLD_MS_MAX).unref();
   }
 
   #faultOf(operation: Operation): Rule | undefined {
