@@ -129,6 +129,8 @@ export class SimMapping implements DeviceMapping {
   }
 
   async evict(ranges: PageRanges): Promise<void> {
+    const { onEvict } = this.#context.memory;
+    for (let i = 0; i < ranges.length; i += 2) onEvict?.(this.path, ranges[i]!, ranges[i + 1]!);
     await this.#inCache(ranges, (offsetBytes, lengthBytes) => {
       this.#cache.drop(offsetBytes, lengthBytes);
       return 0;

@@ -20,6 +20,8 @@ export class SimMemory implements MemoryGauge {
   machine: SimLevel = { totalBytes: 16 * GIB, otherBytes: GIB, foreignCacheBytes: 0 };
   group: (SimLevel & { path: string; version: 1 | 2 }) | undefined;
   stalledShare: number | undefined;
+  /** Called when somebody asks for pages to be evicted; what the machine reclaims by itself is not told. */
+  onEvict: ((path: string, offsetBytes: number, lengthBytes: number) => void) | undefined;
   readonly #caches: SimPageCache[] = [];
 
   /** What mappings hold in the page cache. */

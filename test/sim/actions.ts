@@ -3,7 +3,7 @@
 import { isMpoolError } from '../../src/base/errors.ts';
 import { below, chance, type SeededPrng } from '../../src/base/prng.ts';
 import { PAGE_BYTES } from '../../src/base/units.ts';
-import type { MblockId, MblockMap, Mlog, MlogId, PoolParameters } from '../../src/pool/api.ts';
+import type { MblockId, Mlog, MlogId, PoolParameters, Temperature } from '../../src/pool/api.ts';
 import { contentOf, isRefusal, MIB, recordOf, type Rig, STAGING } from '../crash/rig.ts';
 import { lengthOf, onlyMpoolErrors, sameBytes, take } from './choices.ts';
 import { checkClosed, endMap, keepMap, openMap, press, some, useMap } from './held-maps.ts';
@@ -88,7 +88,7 @@ export class User {
     read: (prng) => this.#read(prng),
     'map-read': (prng) => this.#mapRead(prng),
     'keep-map': (prng) => this.#keepMap(prng),
-    'use-map': (prng) => useMap(this.#rig, this.#world, prng),
+    'use-map': (prng) => useMap(this.#world, prng),
     'end-map': (prng) => this.#endMap(prng),
     'delete-twice': (prng) => this.#delete(prng, 2, (ids) => deleteTwice(this.#rig, ids)),
     'commit-and-delete': (prng) => commitAndDelete(this.#rig, prng),
@@ -183,7 +183,7 @@ export class User {
         const found = await map.read(index, from, length);
         sameBytes(found, bytes.subarray(from, from + length), `I11: 0x${ids[index]!.toString(16)}`);
         if (chance(prng, 0.3)) await this.#rig.host.clock.advance(below(prng, 3000));
-        if (chance(prng, 0.2)) await this.#purge(map);
+        if (chance(prng, 0.2)) await this.#world.evicting(() => map.purge());
         if (chance(prng, 0.2)) await map.adviseAll('willneed');
       }
       await map.residency();
@@ -192,14 +192,9 @@ export class User {
     }
   }
 
-  async #purge(map: MblockMap): Promise<void> {
-    this.#world.evictionsAsked += 1;
-    await map.purge();
-  }
-
-  async #keepMap(prng: SeededPrng): Promise<void> {
+  async #keepMap(prng: SeededPrng, wish?: Temperature): Promise<void> {
     const ids = some(this.#mblocks(), prng);
-    if (ids.length > 0) await keepMap(this.#rig, this.#world, ids, prng);
+    if (ids.length > 0) await keepMap(this.#rig, this.#world, ids, prng, wish);
   }
 
   async #endMap(prng: SeededPrng): Promise<void> {
@@ -210,12 +205,12 @@ export class User {
   /** Memory gets short, and stays so for a while: what is mapped is there still, if not in memory. */
   async #starve(prng: SeededPrng): Promise<void> {
     const { host } = this.#rig;
-    await this.#keepMap(prng);
-    await useMap(this.#rig, this.#world, prng);
+    await this.#keepMap(prng, 'cold');
+    await this.#keepMap(prng, 'pinned');
     host.environment.mcache.reaper.configure({ enabled: true, ttlMs: 1 + below(prng, 500) });
-    host.memory.leaveFree(below(prng, 16) * PAGE_BYTES);
-    await host.clock.advance(below(prng, 8000));
-    await useMap(this.#rig, this.#world, prng);
+    host.memory.leaveFree(below(prng, 48) * PAGE_BYTES);
+    await host.clock.advance(1000 + below(prng, 8000));
+    await useMap(this.#world, prng);
     if (chance(prng, 0.7)) host.memory.leaveFree(2 ** 33);
   }
 

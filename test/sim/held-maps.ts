@@ -3,7 +3,7 @@ import { below, chance, type SeededPrng } from '../../src/base/prng.ts';
 import { PAGE_BYTES, pagesOf } from '../../src/base/units.ts';
 import type { MblockId, MblockMap, Temperature } from '../../src/pool/api.ts';
 import type { StorePool } from '../../src/pool/pool.ts';
-import { MIB, type Rig, STAGING } from '../crash/rig.ts';
+import { MIB, type Rig } from '../crash/rig.ts';
 import { sameBytes, take } from './choices.ts';
 import type { World } from './world.ts';
 
@@ -16,22 +16,24 @@ export interface HeldMap {
   /** What is in its objects, whatever becomes of them. */
   wanted: Uint8Array[];
   views: Uint8Array[];
-  /** Of a pinned map: that many were there, and nothing has happened since that may take them away. */
-  pinned: { pages: number; evictionsAsked: number; reclaimedPages: number } | undefined;
+  /** Of a map that is pinned for good: where its objects are. */
+  pinned: { path: string; offsetBytes: number; lengthBytes: number }[];
+  pinnedMs: number;
 }
 
 export async function openMap(
   rig: Rig,
   ids: readonly bigint[],
   prng: SeededPrng,
+  wish?: Temperature,
 ): Promise<HeldMap> {
   const wanted = ids.map((id) => rig.model.objects.get(id)!.bytes!);
-  const temperature = TEMPERATURES[below(prng, TEMPERATURES.length)]!;
+  const temperature = wish ?? TEMPERATURES[below(prng, TEMPERATURES.length)]!;
   const holder = rig.pool;
   const linear = chance(prng, 0.2);
   const map = await holder.map(ids as MblockId[], { temperature, linear });
-  const held: HeldMap = { map, holder, wanted, views: [], pinned: undefined };
-  if (chance(prng, 0.5)) held.views = wanted.map((_, index) => map.view(index));
+  const held: HeldMap = { map, holder, wanted, views: [], pinned: [], pinnedMs: 0 };
+  if (chance(prng, 0.3)) held.views = wanted.map((_, index) => map.view(index));
   return held;
 }
 
@@ -40,46 +42,54 @@ export async function keepMap(
   world: World,
   ids: bigint[],
   prng: SeededPrng,
+  wish?: Temperature,
 ): Promise<void> {
-  const held = await openMap(rig, ids, prng);
+  const held = await openMap(rig, ids, prng, wish);
   // Its handle was closed meanwhile.
   if (!held.map.mapped) return checkGone(held);
   world.maps.push(held);
   if (world.maps.length > MAPS_MAX) await endMap(world.maps.shift()!);
-  await pin(rig, world, held);
+  await pin(rig, held);
 }
 
-/** All pages of a pinned map come in, and must stay. */
-async function pin(rig: Rig, world: World, held: HeldMap): Promise<void> {
+/** All pages of a pinned map come in, and from then on nobody may evict them. */
+async function pin(rig: Rig, held: HeldMap): Promise<void> {
   const { map, wanted } = held;
   if (map.temperature !== 'pinned') return;
   for (const [index, bytes] of wanted.entries()) {
-    const offsets = Array.from({ length: pagesOf(bytes.length) }, (_, page) => page * PAGE_BYTES);
-    const pages = await map.getPages(index, offsets);
-    sameBytes(Buffer.concat(pages), bytes, `I11: ${map.ids[index]}`);
+    // No pages of it are shown: what is in view is not so soon evicted anyway.
+    sameBytes(await map.read(index, 0, bytes.length), bytes, `I11: ${map.ids[index]}`);
   }
-  const { evictionsAsked } = world;
-  const { reclaimedPages = 0 } = await rig.host.memory.read();
-  const { residentPages } = await map.residency();
-  held.pinned = { pages: residentPages, evictionsAsked, reclaimedPages };
+  held.pinnedMs = rig.host.clock.monotonicMs();
+  held.pinned = map.ids.flatMap((id) => extentOf(rig, id) ?? []);
 }
 
-/** I12: what is pinned stays, unless the kernel takes it or somebody asks for it. */
-async function checkPinned(rig: Rig, world: World, { map, pinned }: HeldMap): Promise<void> {
-  if (pinned === undefined) return;
-  const { residentPages } = await map.residency();
-  const { reclaimedPages } = await rig.host.memory.read();
-  if (map.temperature !== 'pinned') return;
-  if (pinned.evictionsAsked !== world.evictionsAsked) return;
-  if (pinned.reclaimedPages !== reclaimedPages || residentPages >= pinned.pages) return;
-  throw new Error(`I12: ${residentPages} of ${pinned.pages} pinned pages are left`);
+/** What was chosen before it was pinned may be evicted after. */
+const PINNED_FOR_MS = 50;
+
+/** I12: called for whatever is evicted; the reaper chooses nothing that is pinned. */
+export function watchEvictions({ host }: Rig, world: World): void {
+  host.memory.onEvict = (path, offsetBytes, lengthBytes) => {
+    if (world.evictionsAsked > 0) return;
+    const nowMs = host.clock.monotonicMs();
+    for (const { map, pinned, pinnedMs } of world.maps) {
+      if (!map.mapped || map.temperature !== 'pinned') continue;
+      if (nowMs < pinnedMs + PINNED_FOR_MS) continue;
+      for (const extent of pinned) {
+        const isApart =
+          extent.path !== path ||
+          extent.offsetBytes >= offsetBytes + lengthBytes ||
+          offsetBytes >= extent.offsetBytes + extent.lengthBytes;
+        if (!isApart) world.breaks(new Error(`I12: pages of a pinned object are evicted`));
+      }
+    }
+  };
 }
 
-export async function useMap(rig: Rig, world: World, prng: SeededPrng): Promise<void> {
+export async function useMap(world: World, prng: SeededPrng): Promise<void> {
   if (world.maps.length === 0) return;
   const held = world.maps[below(prng, world.maps.length)]!;
   const { map, wanted } = held;
-  await checkPinned(rig, world, held);
   for (let uses = 1 + below(prng, 4); uses > 0; uses--) {
     const index = below(prng, wanted.length);
     const bytes = wanted[index]!;
@@ -89,14 +99,13 @@ export async function useMap(rig: Rig, world: World, prng: SeededPrng): Promise<
     const part = bytes.subarray(from, from + length);
     switch (below(prng, 9)) {
       case 0:
-        world.evictionsAsked += 1;
-        await map.advise(index, 0, length, 'dontneed');
+        await world.evicting(() => map.advise(index, 0, length, 'dontneed'));
         break;
       case 1:
         await map.advise(index, 0, length, 'willneed');
         break;
       case 2:
-        held.pinned = undefined;
+        held.pinned = [];
         map.setTemperature(TEMPERATURES[below(prng, TEMPERATURES.length)]!);
         break;
       case 3:
@@ -147,10 +156,9 @@ export function checkClosed(world: World, holder: StorePool): void {
   }
 }
 
-/** Nobody does anything: what maps count is what is in the page cache, and pinned is what was. */
+/** Nobody does anything: what maps count is what is in the page cache. */
 export async function checkMaps(rig: Rig, world: World): Promise<void> {
   for (const held of world.maps) {
-    await checkPinned(rig, world, held);
     const before = recount(rig, held.map);
     const { objects } = await held.map.residency();
     const after = recount(rig, held.map);
@@ -163,16 +171,25 @@ export async function checkMaps(rig: Rig, world: World): Promise<void> {
 }
 
 /** Of each object how many pages are cached; undefined of what was deleted. */
-function recount({ host, store, model }: Rig, { ids }: MblockMap): (number | undefined)[] {
+function recount(rig: Rig, { ids }: MblockMap): (number | undefined)[] {
   return ids.map((id) => {
-    if (model.objects.get(id)?.there !== 'yes') return undefined;
-    const index = store.indexOf(id);
-    const media = store.media(store.table.mediaClass(index));
-    if (media === undefined) throw new Error(`there is no ${STAGING}`);
-    const lengthBytes = pagesOf(store.table.lengthBytes(index)) * PAGE_BYTES;
-    const offsetBytes = store.table.pageAddress(index) * PAGE_BYTES;
-    return host.cachedPages(media.device.path, offsetBytes, lengthBytes);
+    const extent = extentOf(rig, id);
+    if (extent === undefined) return undefined;
+    return rig.host.cachedPages(extent.path, extent.offsetBytes, extent.lengthBytes);
   });
+}
+
+/** Where an object is; undefined of what was deleted. */
+function extentOf({ store, model }: Rig, id: bigint) {
+  if (model.objects.get(id)?.there !== 'yes') return undefined;
+  const index = store.indexOf(id);
+  const media = store.media(store.table.mediaClass(index));
+  if (media === undefined) return undefined;
+  return {
+    path: media.device.path,
+    offsetBytes: store.table.pageAddress(index) * PAGE_BYTES,
+    lengthBytes: pagesOf(store.table.lengthBytes(index)) * PAGE_BYTES,
+  };
 }
 
 /** Takes memory away, or gives it back, or sets the reaper otherwise. */

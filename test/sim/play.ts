@@ -18,7 +18,7 @@ import { newPool } from '../crash/sweep.ts';
 import { checkUsage, closeClean, settleOn, verifyPool } from '../crash/verify.ts';
 import { User } from './actions.ts';
 import { allOver } from './choices.ts';
-import { checkGone, checkMaps, endMap } from './held-maps.ts';
+import { checkGone, checkMaps, endMap, watchEvictions } from './held-maps.ts';
 import { type End, type Script, type Step, USERS } from './script.ts';
 import { World } from './world.ts';
 import { tryWrongDevices } from './wrong-devices.ts';
@@ -90,6 +90,7 @@ async function playEpoch(
   try {
     for (const step of steps) await beforeOpening(host, model, step, world);
     rig = await Rig.open(host, model);
+    watchEvictions(rig, world);
     await playUsers(rig, steps, world);
     left = await endOf(rig, world, end);
   } catch (error) {

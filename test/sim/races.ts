@@ -101,8 +101,7 @@ export async function mapAndReuse(
       readRight(rig, id, bytes),
     ]);
     await rig.mblocks([lengthOf(prng)]);
-    if (chance(prng, 0.5)) await held.map.purge();
-    world.evictionsAsked += 1;
+    if (chance(prng, 0.5)) await world.evicting(() => held.map.purge());
     await check('after others were made');
   } finally {
     await endMap(held);

@@ -130,6 +130,7 @@ function drawEpoch(prng: SeededPrng, faults: boolean): Step[] {
   const faultAt = faults && chance(prng, 0.5) ? below(prng, count) : -1;
   // Of half of the epochs nothing is overlapped: that says more about what a user must be told, and when.
   const overlaps = chance(prng, 0.5) ? 0.4 : 0;
+  const aboutMemory = chance(prng, 0.15);
   if (chance(prng, 0.06)) {
     const wrong = WRONG_DEVICES[below(prng, WRONG_DEVICES.length)]!;
     steps.push({ kind: 'devices', wrong });
@@ -144,7 +145,8 @@ function drawEpoch(prng: SeededPrng, faults: boolean): Step[] {
     if (i === faultAt) {
       steps.push({ kind: 'fault', user: chance(prng, 0.2) ? -1 : user, ...drawFault(prng) });
     }
-    const step: Step = { kind: 'act', user, action: drawAction(prng), seed: prng.u32() };
+    const action = drawAction(prng, aboutMemory);
+    const step: Step = { kind: 'act', user, action, seed: prng.u32() };
     if (chance(prng, overlaps)) step.overlapped = true;
     steps.push(step);
   }
@@ -165,7 +167,11 @@ function drawEnd(prng: SeededPrng, how: End['how'], faults: boolean): End {
 
 const TOTAL_WEIGHT = Object.values(ACTION_WEIGHTS).reduce((sum, weight) => sum + weight, 0);
 
-function drawAction(prng: SeededPrng): string {
+/** Of epochs in which memory is short most of the time. */
+const ABOUT_MEMORY = ['commit', 'commit', 'starve', 'starve', 'use-map', 'keep-map', 'delete'];
+
+function drawAction(prng: SeededPrng, aboutMemory: boolean): string {
+  if (aboutMemory && chance(prng, 0.7)) return ABOUT_MEMORY[below(prng, ABOUT_MEMORY.length)]!;
   let at = below(prng, TOTAL_WEIGHT);
   for (const [name, weight] of Object.entries(ACTION_WEIGHTS)) {
     at -= weight;

@@ -10,7 +10,7 @@ import { addCounts, play } from './play.ts';
 import { drawScript, formatScript, parseScript, type Script } from './script.ts';
 import { failureOf, shrink } from './shrink.ts';
 
-const LIFETIMES = 150;
+const LIFETIMES = 120;
 /** Which short sequences have their turn. */
 const TURN = Number(process.env['SEED'] ?? Date.now() % 1e6);
 /** Memory was taken away, and the reaper gave some back. */

@@ -9,7 +9,7 @@ export class World {
   /** Logs that failed: not used again until the pool is reopened. */
   readonly failed = new Set<bigint>();
   readonly maps: HeldMap[] = [];
-  /** Somebody asked for evictions: pages that were there need not be any more. */
+  /** So many ask for evictions now, of whatever they like. */
   evictionsAsked = 0;
   /** Faults were set: reads may fail, and a scrub may tell of it. */
   faulty = false;
@@ -44,6 +44,21 @@ export class World {
       if (fault.hits > 0) this.see(name, fault.hits);
       if (fault.hits > 0 && name.startsWith('fault: hold')) this.see('held', fault.hits);
     }
+  }
+
+  /** Evictions are asked for, and with them go pinned pages too. */
+  async evicting(work: () => Promise<void>): Promise<void> {
+    this.evictionsAsked += 1;
+    try {
+      await work();
+    } finally {
+      this.evictionsAsked -= 1;
+    }
+  }
+
+  /** Something is wrong that nobody can be told now. */
+  breaks(error: Error): void {
+    this.#broken ??= error;
   }
 
   /** Nobody waits for it until drain(). */
