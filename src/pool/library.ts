@@ -54,8 +54,8 @@ export interface Library {
   /** Renames a pool that is open nowhere, all or nothing. @throws ERR_MPOOL_EXISTS, ERR_MPOOL_BUSY */
   rename: (target: string, newName: string, options?: SearchOptions) => Promise<void>;
   /**
-   * Gives a pool that is open nowhere the features of this version that it lacks, all or nothing: no other call
-   * ever does. Writes nothing when it has them all.
+   * Gives a pool that is open nowhere the features of this version that it lacks, all or nothing: no other
+   * call ever does. Writes nothing when it has them all.
    * @throws ERR_MPOOL_BUSY, ERR_MPOOL_VERSION when a newer version made it; as open for writing
    */
   upgrade: (target: string, options?: SearchOptions) => Promise<UpgradeReport>;

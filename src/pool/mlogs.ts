@@ -12,7 +12,7 @@ import { ROLE_PLAIN } from '../format/records.ts';
 import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { Log } from './log.ts';
-import { firstHeader, refuseDamage } from './log-pair.ts';
+import { firstHeader, refuseDamage, refuseNewerHeader } from './log-pair.ts';
 import { confirmLogEnd, resumedLogEnd, secureLogTail, writeLogHeader } from './log-place.ts';
 import { readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
@@ -126,6 +126,7 @@ export class StoreMlogs implements Mlogs {
     if (!store.readOnly) await gate.flush();
     const found = await readLogHeader(place);
     const name = `mlog ${printObjectId(id)}`;
+    refuseNewerHeader(place, found);
     if (!found.ok || found.header.state !== LogState.current) {
       const why = found.ok ? 'it is superseded' : found.detail;
       throw new MpoolError('ERR_MPOOL_CORRUPT', `${name}: its header: ${why}`);

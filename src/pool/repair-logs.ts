@@ -28,12 +28,15 @@ export class UserLogRepair {
 
   async log(place: LogPlace): Promise<void> {
     const header = await headerOf(place);
+    if (header === 'newer') return;
     if (header?.state === LogState.current) await this.#cut(place, header);
   }
 
   /** The two logs of an MDC. */
   async pair(places: readonly [LogPlace, LogPlace]): Promise<void> {
-    const headers = [await headerOf(places[0]), await headerOf(places[1])] as const;
+    const [a, b] = [await headerOf(places[0]), await headerOf(places[1])];
+    if (a === 'newer' || b === 'newer') return;
+    const headers = [a, b] as const;
     const isCurrent = (index: 0 | 1): boolean => headers[index]?.state === LogState.current;
     if (isCurrent(0) === isCurrent(1)) return;
     const active = isCurrent(0) ? 0 : 1;
@@ -103,10 +106,12 @@ async function zeroSectors({ device, extent, sectorBytes }: LogPlace, sectors: S
   }
 }
 
-async function headerOf(place: LogPlace): Promise<LogHeader | undefined> {
+/** 'newer': whole, and only a newer version knows what it says. */
+async function headerOf(place: LogPlace): Promise<LogHeader | 'newer' | undefined> {
   const read = await readLogHeader(place).catch((error: unknown) => {
     if (isMpoolError(error, 'ERR_MPOOL_IO')) return undefined;
     throw error;
   });
-  return read?.ok === true ? read.header : undefined;
+  if (read === undefined || read.ok) return read?.header;
+  return read.problem === 'version' ? 'newer' : undefined;
 }
