@@ -30,6 +30,7 @@ export type { CheckFinding, CheckReport } from './pool/check-findings.ts';
 export type { DumpEntry } from './pool/dump.ts';
 export type { RepairOptions, RepairReport, RepairStep } from './pool/repair.ts';
 export type { Library, SearchOptions } from './pool/library.ts';
+export type { UpgradeReport } from './pool/upgrade.ts';
 
 const host = new SystemHost();
 const mcache = mcacheOn({
@@ -47,7 +48,8 @@ function placesOfEnvironment(): readonly string[] {
 }
 
 /** See `Library` for what each does and throws. */
-export const { create, open, scan, destroy, rename, check, scrub, repair, dump, reaper } = library;
+export const { create, open, scan, destroy, rename, upgrade, check, scrub, repair, dump, reaper } =
+  library;
 
 /**
  * The library for a dry run: what it does is done to media that are claimed and read as they are, but

@@ -45,6 +45,11 @@ export function routedDryStore(
     open,
     manage: open,
 
+    async upgrade(target, options) {
+      refuseActive(await find(target), 'upgraded');
+      return direct.upgrade(target, options);
+    },
+
     async repair(target, options) {
       refuseActive(await find(target), 'repaired');
       return direct.repair(target, options);

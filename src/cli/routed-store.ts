@@ -74,6 +74,11 @@ export function routedStore(direct: Store, daemons: Daemons, reaper: Store['reap
       return pool.daemon.rename(pool.info.name, newName);
     },
 
+    async upgrade(target, options) {
+      refuseActive(await find(target), 'upgraded');
+      return direct.upgrade(target, options);
+    },
+
     async check(target, options) {
       refuseActive(await find(target), 'checked');
       return direct.check(target, options);

@@ -1,6 +1,7 @@
 /** The one seam between the tool and the library: verbs know the store only as this. */
 import type { ActivePool } from './active-pools.ts';
 import type { ManagedPool } from './managed-pool.ts';
+import type { UpgradeReport } from '../pool/upgrade.ts';
 import type { CreateOptions, FoundPool, OpenOptions, Pool, Reaper } from '../pool/api.ts';
 
 export interface Store {
@@ -18,6 +19,7 @@ export interface Store {
     newName: string,
     options?: { searchPlaces?: readonly string[] },
   ): Promise<void>;
+  upgrade(target: string, options?: { searchPlaces?: readonly string[] }): Promise<UpgradeReport>;
   check(
     target: string,
     options?: {

@@ -156,6 +156,21 @@ export function recordType(bytes: Uint8Array, start: number, end: number): numbe
   return type <= RECORD_LOSS ? type : 0;
 }
 
+/**
+ * A record whose checksums are right and whose type or version is not known here was written by a newer
+ * version: nothing of its log may be believed, or written.
+ * @returns what it is, or undefined when it is not so
+ */
+export function newerRecord(bytes: Uint8Array, start: number, end: number): string | undefined {
+  if (end - start < 2) return undefined;
+  const [type, version] = [bytes[start]!, bytes[start + 1]!];
+  const isNewer =
+    type >= 1 &&
+    version >= RECORD_VERSION &&
+    (type >= RECORD_BYTES.length || version > RECORD_VERSION);
+  return isNewer ? `a record of type ${type}, version ${version}, of a newer version` : undefined;
+}
+
 /** Length of a record of that type, all of which are of a fixed length; 0 for no type. */
 export function recordBytesOf(type: number): number {
   return RECORD_BYTES[type] ?? 0;

@@ -38,7 +38,12 @@ import {
   type DeviceDescriptor,
 } from './device-descriptor.ts';
 import { decodeExtent, encodeExtent, extentsOverlap, type Extent } from './extent.ts';
-import { hasUnknownFeatures, permittedAccess, type FeatureWords } from './features.ts';
+import {
+  type FeatureWords,
+  hasUnknownFeatures,
+  permittedAccess,
+  unknownFeaturesText,
+} from './features.ts';
 import { getU64, setU64, zeroBetween } from './u64.ts';
 
 export const FORMAT_VERSION = 2;
@@ -168,7 +173,7 @@ export function decodeSuperblock(page: Uint8Array, offsetBytes: number): Superbl
     generation: view.getUint32(58, true),
   };
   if (identity.version !== FORMAT_VERSION) {
-    return refuse('version', `format ${identity.version}`, identity);
+    return refuse('version', versionText(identity.version), identity);
   }
   if (view.getUint32(68, true) !== pageCrc(page)) {
     return refuse('checksum', 'the checksum of the page is wrong', identity);
@@ -179,7 +184,7 @@ export function decodeSuperblock(page: Uint8Array, offsetBytes: number): Superbl
     incompatible: view.getUint32(92, true),
   };
   if (permittedAccess(features) === 'none') {
-    return refuse('version', `unknown features 0x${features.incompatible.toString(16)}`, identity);
+    return refuse('version', unknownFeaturesText(features), identity);
   }
   if (getU64(view, 72) !== offsetBytes) {
     return refuse('position', `written for offset ${getU64(view, 72)}`, identity);
@@ -204,6 +209,14 @@ function refuse(
   identity?: Identity,
 ): SuperblockDecoded {
   return { ok: false, problem, detail, ...(identity === undefined ? {} : { identity }) };
+}
+
+/** Of a format that is not this one: whose it is, and what to do. */
+function versionText(version: number): string {
+  if (version < FORMAT_VERSION) {
+    return `format ${version} is the kernel driver's: only that reads it, it cannot be converted`;
+  }
+  return `format ${version} is of a newer version of mpool: use that`;
 }
 
 function pageCrc(page: Uint8Array): number {

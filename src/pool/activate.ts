@@ -5,7 +5,7 @@ import { type Device, flushAsync } from '../device/device.ts';
 import type { EngineChoice } from '../device/host.ts';
 import { type DeviceDescriptor, extentProblem } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
-import { hasWitnesses, permittedAccess } from '../format/features.ts';
+import { hasWitnesses, permittedAccess, unknownFeaturesText } from '../format/features.ts';
 import { halvesOfId, mdcLogIds } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { Catalog, OBJECT_SLOT } from './catalog.ts';
@@ -153,8 +153,9 @@ async function superblockOf(device: Device): Promise<Superblock> {
 function refuseAccess(superblock: Superblock, readOnly: boolean, path: string): void {
   const permitted = permittedAccess(superblock.features);
   if (permitted === 'read-write' || (permitted === 'read-only' && readOnly)) return;
-  const what = permitted === 'none' ? 'features unknown here' : 'features that only allow reading';
-  throw new MpoolError('ERR_MPOOL_VERSION', `${path}: the pool uses ${what}`, { path });
+  const why = unknownFeaturesText(superblock.features);
+  const instead = permitted === 'read-only' ? ', or open it read-only' : '';
+  throw new MpoolError('ERR_MPOOL_VERSION', `${path}: ${why}${instead}`, { path });
 }
 
 function refuseChangedDevice(device: Device, recorded: DeviceDescriptor): void {

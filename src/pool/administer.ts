@@ -1,6 +1,7 @@
 import { MpoolError } from '../base/errors.ts';
 import type { Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
+import { permittedAccess, unknownFeaturesText } from '../format/features.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { activate } from './activate.ts';
 import type { Environment } from './environment.ts';
@@ -67,7 +68,8 @@ export async function refuseTakenName(
 
 /**
  * Erases the superblocks of a pool: from then on there is none. Files stay. It must not be open anywhere.
- * @param options.force also a pool that cannot be activated, or whose staging device is missing
+ * @param options.force also a pool that cannot be activated, that a newer version made, or whose staging
+ *   device is missing
  */
 export async function destroyPool(
   environment: Environment,
@@ -99,6 +101,11 @@ export async function destroyPool(
 /** @returns undefined when there was one that is damaged or unknown here, and force says to erase it */
 async function superblockToErase(device: Device, force: boolean): Promise<Superblock | undefined> {
   const { newest, problem, detail } = await readSuperblocks(device);
+  const unknown = newest !== undefined && permittedAccess(newest.features) !== 'read-write';
+  if (unknown && !force) {
+    const why = `${device.path}: ${unknownFeaturesText(newest.features)}, or force to destroy it`;
+    throw new MpoolError('ERR_MPOOL_VERSION', why, { path: device.path });
+  }
   if (newest !== undefined) return newest;
   const blank = problem === 'blank' || problem === 'none';
   if (force && !blank) return undefined;

@@ -5,6 +5,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { EngineChoice } from '../device/host.ts';
 import type { CheckReport } from './check-findings.ts';
+import type { FeatureNames } from '../format/features.ts';
 import type { MblockId, MlogId } from '../format/object-id.ts';
 import type { MapOptions, MblockMap } from './map-api.ts';
 
@@ -405,6 +406,8 @@ export interface PoolInfo {
   name: string;
   uuid: string;
   formatVersion: number;
+  /** That it has, by name; one that is unknown here is 'bit 7'. */
+  features: FeatureNames;
   /** Of the superblock. */
   generation: number;
   createdMs: number;

@@ -27,6 +27,7 @@ import {
   idHighAt,
   idLowAt,
   type MdcRecord,
+  newerRecord,
   OBJECT_RECORD_BYTES,
   type ObjectRecord,
   readObjectRecord,
@@ -59,7 +60,7 @@ import type { LogPlace } from './log-scan.ts';
 import type { Media } from './media.ts';
 import { MetadataLog } from './metadata-log.ts';
 import { ObjectTable } from './object-table.ts';
-import type { PoolRecords } from './pool-records.ts';
+import { type PoolRecords, refuseNewer } from './pool-records.ts';
 
 /** The MDC that the store writes objects to: docs/decisions/0001. */
 export const OBJECT_SLOT = 1;
@@ -403,6 +404,7 @@ class Loader {
     for (let at = start; at < end;) {
       const type = recordType(bytes, at, end);
       const next = at + recordBytesOf(type);
+      if (type === 0) refuseNewer(`MDC ${OBJECT_SLOT}`, newerRecord(bytes, at, end));
       if (type === 0 || next > end) corrupt(`a record of type ${bytes[at]} at its end`);
       if (type === RECORD_OBJECT) this.#add(at, next);
       else if (type === RECORD_DELETION) this.#remove(at, next);

@@ -17,6 +17,7 @@ import {
   deletionProblem,
   idHighAt,
   idLowAt,
+  newerRecord,
   readObjectRecord,
   RECORD_DELETION,
   RECORD_ID_CHECKPOINT,
@@ -43,6 +44,8 @@ import type { LogPlace, RecordVisitor } from './log-scan.ts';
 export class PoolRecordsCheck {
   properties: PoolProperties | undefined;
   readonly mdcs = new Map<number, MdcRecord>();
+  /** What a newer version wrote, if anything. */
+  newer: string | undefined;
   /** Records that break a rule, and count for nothing here. */
   refusedCount = 0;
   readonly #findings: Findings;
@@ -64,7 +67,9 @@ export class PoolRecordsCheck {
         if (typeof mdc === 'string') this.#bad(at, `an MDC: ${mdc}`);
         else this.mdcs.set(mdc.slot, mdc);
       } else {
-        this.#bad(at, `a record of type ${bytes[start]} in MDC 0`);
+        const newer = newerRecord(bytes, start, end);
+        this.newer ??= newer;
+        this.#bad(at, newer ?? `a record of type ${bytes[start]} in MDC 0`);
       }
     };
   }
@@ -82,6 +87,8 @@ export class SlotCheck {
   readonly objects = new Map<number, ObjectRecord>();
   /** Records that break a rule, and count for nothing here. */
   refusedCount = 0;
+  /** What a newer version wrote, if anything. */
+  newer: string | undefined;
   /** Checkpoints that are wrong: they lose nothing. */
   checkpointProblems = 0;
   /** Of logs that exist, by uniquifier: up to where they were acknowledged. */
@@ -106,7 +113,9 @@ export class SlotCheck {
         const type = recordType(bytes, entry, end);
         const next = entry + recordBytesOf(type);
         if (next === entry || next > end) {
-          this.#bad(at, `no known record at byte ${entry - start} of ${end - start}`);
+          const newer = type === 0 ? newerRecord(bytes, entry, end) : undefined;
+          this.newer ??= newer;
+          this.#bad(at, newer ?? `no known record at byte ${entry - start} of ${end - start}`);
           return;
         }
         if (type === RECORD_OBJECT) this.#object(view, entry, next, at);

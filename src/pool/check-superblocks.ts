@@ -92,7 +92,7 @@ function reportCopies(
   }
 }
 
-/** What they say on media: objects that say the same may have been put together in another order. */
+/** What they say on media, but for where each is: what unknown features keep beside it counts, too. */
 function sameContent(a: Superblock, b: Superblock): boolean {
   return equalBytes(encodeSuperblock(a, 0), encodeSuperblock(b, 0));
 }

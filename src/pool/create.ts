@@ -5,7 +5,7 @@ import { KIB, MIB, PAGE_BYTES } from '../base/units.ts';
 import { writeAsync } from '../device/device.ts';
 import { CLASS_CAPACITY } from '../format/device-descriptor.ts';
 import type { Extent } from '../format/extent.ts';
-import { hasWitnesses, NEW_FEATURES } from '../format/features.ts';
+import { hasWitnesses, knownFeatures } from '../format/features.ts';
 import { halvesOfId, makeObjectId, OBJECT_TYPE_MLOG } from '../format/object-id.ts';
 import {
   blankObjectRecord,
@@ -109,7 +109,7 @@ async function writePool(
     name,
     poolUuid: randomUuid(prng),
     generation: 1,
-    features: NEW_FEATURES,
+    features: knownFeatures(),
     createdMs: clock.wallMs(),
     deviceUuid: capacity.descriptor.uuid,
     capacity: capacity.descriptor,

@@ -1,6 +1,7 @@
 import { formatUuid } from '../base/bytes.ts';
 import { isMpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { type FeatureWords, namesOfFeatures } from '../format/features.ts';
 import { FRAME_FLAG_CLOSED, type LogWitness } from '../format/log-frame.ts';
 import { LogState, type LogHeader } from '../format/log-header.ts';
 import { halvesOfId, mdcLogIds, printIdHalves, type IdHalves } from '../format/object-id.ts';
@@ -193,9 +194,7 @@ function superblockEntry(device: string, copy: SuperblockCopy): DumpEntry {
     name: superblock.name,
     poolUuid: formatUuid(superblock.poolUuid),
     generation: superblock.generation,
-    compatibleFeatures: hex(superblock.features.compatible),
-    readOnlyCompatibleFeatures: hex(superblock.features.readOnlyCompatible),
-    incompatibleFeatures: hex(superblock.features.incompatible),
+    ...featureFields(superblock.features),
     created: dateOf(superblock.createdMs),
     deviceUuid: formatUuid(superblock.deviceUuid),
     ...descriptorFields('capacity', superblock.capacity),
@@ -206,6 +205,17 @@ function superblockEntry(device: string, copy: SuperblockCopy): DumpEntry {
     stagingPath: superblock.stagingPath,
   });
   return { structure: 'superblock', device, offsetBytes, fields };
+}
+
+function featureFields(words: FeatureWords): DumpEntry['fields'] {
+  const names = namesOfFeatures(words);
+  const text = (word: keyof FeatureWords): string =>
+    `${hex(words[word])}${names[word].length === 0 ? '' : `: ${names[word].join(', ')}`}`;
+  return {
+    compatibleFeatures: text('compatible'),
+    readOnlyCompatibleFeatures: text('readOnlyCompatible'),
+    incompatibleFeatures: text('incompatible'),
+  };
 }
 
 function descriptorFields(prefix: string, descriptor: DeviceDescriptor): DumpEntry['fields'] {

@@ -3,7 +3,7 @@ import { invalidArgument, MpoolError } from '../base/errors.ts';
 import type { Host } from '../device/host.ts';
 import { FORMAT_VERSION, type Superblock } from '../format/superblock.ts';
 import type { FoundPool } from './api.ts';
-import { peekSuperblock } from './superblocks.ts';
+import { peekSuperblock, type SuperblocksFound } from './superblocks.ts';
 
 export interface SearchPlaces {
   /** Files, and directories whose files are looked at. */
@@ -64,7 +64,8 @@ function separateCopies(pool: FoundPool): FoundPool[] {
 
 /**
  * The devices of the pool that is meant: by path of one of its devices, by UUID, or by name.
- * @throws ERR_MPOOL_NOT_FOUND; RangeError when the name is that of several pools
+ * @throws ERR_MPOOL_NOT_FOUND; ERR_MPOOL_VERSION when only a pool of another version has the name;
+ *   RangeError when the name is that of several pools
  */
 export async function locatePool(
   host: Host,
@@ -138,9 +139,17 @@ async function byName(
   where: SearchPlaces,
 ): Promise<PoolPaths | undefined> {
   const uuid = parseUuid(target);
-  const meant = (await findDevices(host, where)).filter(({ superblock }) =>
-    uuid === undefined ? superblock.name === target : equalBytes(superblock.poolUuid, uuid),
-  );
+  const isMeant = ({ name, poolUuid }: Pick<Superblock, 'name' | 'poolUuid'>): boolean =>
+    uuid === undefined ? name === target : equalBytes(poolUuid, uuid);
+  let unknown: MpoolError | undefined;
+  const devices = await findDevices(host, where, (path, { problem, detail, copies }) => {
+    if (problem !== 'version') return;
+    if (!copies.some(({ identity }) => identity !== undefined && isMeant(identity))) return;
+    unknown ??= new MpoolError('ERR_MPOOL_VERSION', `${path}: ${detail}`, { path });
+  });
+  const meant = devices.filter(({ superblock }) => isMeant(superblock));
+  // It is there, and only another version can say more of it.
+  if (meant.length === 0 && unknown !== undefined) throw unknown;
   const capacity = meant.filter(({ superblock }) => isCapacity(superblock));
   if (capacity.length > 1) {
     const paths = capacity.map(({ path }) => path).join(', ');
@@ -182,12 +191,14 @@ async function capacityOf(
 async function findDevices(
   host: Host,
   where: SearchPlaces,
+  onOther?: (path: string, found: SuperblocksFound) => void,
 ): Promise<{ path: string; superblock: Superblock }[]> {
   const found: { path: string; superblock: Superblock }[] = [];
   for (const path of await host.candidates(where.places, where.blockDevices)) {
     // Unreadable, or gone since: not a pool that can be found.
     const superblocks = await peekSuperblock(host, path).catch(() => undefined);
     if (superblocks?.newest !== undefined) found.push({ path, superblock: superblocks.newest });
+    else if (superblocks !== undefined) onOther?.(path, superblocks);
   }
   return found;
 }

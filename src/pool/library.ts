@@ -15,6 +15,7 @@ import type { Environment } from './environment.ts';
 import { findPools, type SearchPlaces } from './find-pools.ts';
 import { checkPoolAt, type CheckPoolOptions, dumpPoolAt } from './inspect.ts';
 import { openPool } from './open.ts';
+import { upgradePool, type UpgradeReport } from './upgrade.ts';
 import { repairPoolAt, type RepairOptions, type RepairReport } from './repair.ts';
 
 /** Where pools are looked for when they are named by name or UUID. */
@@ -52,6 +53,12 @@ export interface Library {
   ) => Promise<void>;
   /** Renames a pool that is open nowhere, all or nothing. @throws ERR_MPOOL_EXISTS, ERR_MPOOL_BUSY */
   rename: (target: string, newName: string, options?: SearchOptions) => Promise<void>;
+  /**
+   * Gives a pool that is open nowhere the features of this version that it lacks, all or nothing: no other
+   * call ever does. Writes nothing when it has them all.
+   * @throws ERR_MPOOL_BUSY, ERR_MPOOL_VERSION when a newer version made it; as open for writing
+   */
+  upgrade: (target: string, options?: SearchOptions) => Promise<UpgradeReport>;
   /** Verifies what is on media, read-only, without believing the store's own code. @throws ERR_MPOOL_BUSY */
   check: (target: string, options?: SearchOptions & CheckPoolOptions) => Promise<CheckReport>;
   /**
@@ -96,6 +103,7 @@ export function libraryOn(environment: Environment, places: () => readonly strin
     destroy: (target, options = {}) => destroyPool(environment, target, where(options), options),
     rename: (target, newName, options = {}) =>
       renamePool(environment, target, newName, where(options)),
+    upgrade: (target, options = {}) => upgradePool(environment, target, where(options)),
     check: (target, options = {}) => checkPoolAt(host, target, where(options), options),
     repair: (target, options = {}) => repairPoolAt(environment, target, where(options), options),
     async scrub(target, options = {}) {

@@ -1,7 +1,7 @@
 import { MpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
 import { MIB, PAGE_BYTES } from '../base/units.ts';
-import { LogState, type LogHeader } from '../format/log-header.ts';
+import { LogState, type LogHeader, type LogHeaderDecoded } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import type { GroupSizes } from './group-sizes.ts';
 import { Log } from './log.ts';
@@ -110,6 +110,7 @@ export class LogPair {
     markOf: MarkOf = () => undefined,
   ): Promise<LogPair> {
     const [a, b] = await Promise.all(places.map((place) => readLogHeader(place)));
+    for (const found of [a!, b!]) refuseNewerHeader(places[0], found);
     const current = (index: 0 | 1): LogHeader | undefined => {
       const found = index === 0 ? a! : b!;
       return found.ok && found.header.state === LogState.current ? found.header : undefined;
@@ -262,6 +263,17 @@ export function refuseDamage(place: LogPlace, end: LogEnd): void {
     `acknowledged records of a log are damaged at byte ${at} of ${place.device.path}`,
     { path: place.device.path },
   );
+}
+
+/**
+ * @throws ERR_MPOOL_VERSION for a header that is whole and of a newer version: its log may be the one that
+ *   counts
+ */
+export function refuseNewerHeader(place: LogPlace, found: LogHeaderDecoded): void {
+  if (found.ok || found.problem !== 'version') return;
+  const { path } = place.device;
+  const why = `a log has a header of ${found.detail}, of a newer version of mpool: use that`;
+  throw new MpoolError('ERR_MPOOL_VERSION', `${path}: ${why}`, { path });
 }
 
 function newHeader(

@@ -20,7 +20,7 @@ import {
   lossOfHeader,
   refuseLost,
 } from './log-evidence.ts';
-import { firstHeader, refuseDamage } from './log-pair.ts';
+import { firstHeader, refuseDamage, refuseNewerHeader } from './log-pair.ts';
 import { confirmLogEnd, resumedLogEnd, secureLogTail, writeLogHeader } from './log-place.ts';
 import { type LogEnd, type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
@@ -168,6 +168,7 @@ export class StoreMlogs implements Mlogs {
     name: string,
   ): Promise<{ places: LogPlace[]; found: FoundEnd; header: LogHeader; end: LogEnd }> {
     const read = await readLogHeader(place);
+    refuseNewerHeader(place, read);
     if (!read.ok || read.header.state !== LogState.current) {
       const why = read.ok ? 'it is superseded' : read.detail;
       throw new MpoolError('ERR_MPOOL_CORRUPT', `${name}: its header: ${why}`);

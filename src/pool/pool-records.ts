@@ -7,6 +7,7 @@ import {
   encodePoolRecord,
   type MdcRecord,
   MDC_RECORD_BYTES,
+  newerRecord,
   POOL_RECORD_BYTES,
   type PoolProperties,
   RECORD_MDC,
@@ -58,7 +59,7 @@ export class PoolRecords {
 
   /**
    * @param witness what other logs say of this MDC
-   * @throws ERR_MPOOL_CORRUPT
+   * @throws ERR_MPOOL_CORRUPT; ERR_MPOOL_VERSION for records of a newer version
    */
   static async open(
     places: readonly [LogPlace, LogPlace],
@@ -75,7 +76,10 @@ export class PoolRecords {
       else if (type === RECORD_MDC) {
         const mdc = orCorrupt(decodeMdcRecord(bytes, start, end));
         mdcs.set(mdc.slot, mdc);
-      } else orCorrupt(`a record of type ${bytes[start]}`);
+      } else {
+        refuseNewer('MDC 0', newerRecord(bytes, start, end));
+        orCorrupt(`a record of type ${bytes[start]}`);
+      }
     });
     const known = properties ?? orCorrupt<PoolProperties>('the properties of the pool are missing');
     return new PoolRecords(pair, known, mdcs, witness);
@@ -104,6 +108,12 @@ export class PoolRecords {
     yield encodePoolRecord(this.#properties);
     for (const mdc of this.#mdcs.values()) yield encodeMdcRecord(mdc);
   }
+}
+
+/** @throws ERR_MPOOL_VERSION when there is something that a newer version wrote */
+export function refuseNewer(where: string, newer: string | undefined): void {
+  if (newer === undefined) return;
+  throw new MpoolError('ERR_MPOOL_VERSION', `${where} holds ${newer} of mpool: use that`);
 }
 
 function orCorrupt<T>(decoded: T | string): T {

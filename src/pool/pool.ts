@@ -2,6 +2,7 @@ import { formatUuid } from '../base/bytes.ts';
 import { isMpoolError, MpoolError } from '../base/errors.ts';
 import { Serial } from '../base/serial.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { namesOfFeatures } from '../format/features.ts';
 import { FORMAT_VERSION, type Superblock } from '../format/superblock.ts';
 import type {
   DeviceInfo,
@@ -96,6 +97,7 @@ export class StorePool implements LocalPool {
       name: superblock.name,
       uuid: this.uuid,
       formatVersion: FORMAT_VERSION,
+      features: namesOfFeatures(superblock.features),
       generation: superblock.generation,
       createdMs: superblock.createdMs,
       readOnly: store.readOnly,

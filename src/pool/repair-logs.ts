@@ -44,13 +44,15 @@ export class UserLogRepair {
   /** @returns whether the log is all there, or has been accepted */
   async log(place: LogPlace): Promise<boolean> {
     const header = await headerOf(place);
-    if (header?.state !== LogState.current) return false;
+    if (header === 'newer' || header?.state !== LogState.current) return false;
     return this.#mend(place, header, this.#markOf(place));
   }
 
   /** The two logs of an MDC. */
   async pair(places: readonly [LogPlace, LogPlace]): Promise<boolean> {
-    const headers = [await headerOf(places[0]), await headerOf(places[1])] as const;
+    const [a, b] = [await headerOf(places[0]), await headerOf(places[1])];
+    if (a === 'newer' || b === 'newer') return false;
+    const headers = [a, b] as const;
     const isCurrent = (index: 0 | 1): boolean => headers[index]?.state === LogState.current;
     if (isCurrent(0) === isCurrent(1)) return false;
     const active = isCurrent(0) ? 0 : 1;
@@ -167,10 +169,12 @@ async function zeroSectors({ device, extent, sectorBytes }: LogPlace, sectors: S
   }
 }
 
-async function headerOf(place: LogPlace): Promise<LogHeader | undefined> {
+/** 'newer': whole, and only a newer version knows what it says. */
+async function headerOf(place: LogPlace): Promise<LogHeader | 'newer' | undefined> {
   const read = await readLogHeader(place).catch((error: unknown) => {
     if (isMpoolError(error, 'ERR_MPOOL_IO')) return undefined;
     throw error;
   });
-  return read?.ok === true ? read.header : undefined;
+  if (read === undefined || read.ok) return read?.header;
+  return read.problem === 'version' ? 'newer' : undefined;
 }

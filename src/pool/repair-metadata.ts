@@ -26,7 +26,7 @@ import { lossAgainst, type LogLoss } from './log-evidence.ts';
 import { type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
 import { AcceptedEnds } from './repair-accept.ts';
 import { Media } from './media.ts';
-import { PoolRecords } from './pool-records.ts';
+import { PoolRecords, refuseNewer } from './pool-records.ts';
 import { gapsBeyond, readPair, replayPair, type PairFound } from './repair-pair.ts';
 import { type RepairSteps, stepAt } from './repair-report.ts';
 import { hasNewerPair, LIVE_PART, repairSpare, writePair } from './repair-write.ts';
@@ -88,6 +88,7 @@ export class MetadataRepair {
     if (zero === undefined) return undefined;
     const records = new PoolRecordsCheck(new Findings());
     replayPair(zero, needsOld(zero), (place) => records.visitor(place));
+    refuseNewer('MDC 0', records.newer);
     const mdc = records.mdcs.get(OBJECT_SLOT);
     if (records.properties === undefined || mdc === undefined || records.mdcs.size !== 1) {
       return undefined;
@@ -312,6 +313,7 @@ class ObjectState {
   constructor(found: PairFound) {
     const slot = new SlotCheck(OBJECT_SLOT, new Findings());
     replayPair(found, false, (place) => slot.visitor(place));
+    refuseNewer(`MDC ${OBJECT_SLOT}`, slot.newer);
     slot.finish(locationIn(found.active, 0));
     if (slot.refusedCount > 0) this.reasons.push(`${slot.refusedCount} impossible records`);
     if (slot.checkpointProblems > 0) this.reasons.push('its id checkpoints are wrong');

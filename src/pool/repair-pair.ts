@@ -1,6 +1,7 @@
 import { LogState, type LogHeader } from '../format/log-header.ts';
 import { isMpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
+import { refuseNewerHeader } from './log-pair.ts';
 import type { LogPlace, RecordVisitor } from './log-scan.ts';
 import { readLogHeader } from './log-scan.ts';
 import { findSalt, readLogTolerant, salvageLog, type Gap, type Salvaged } from './salvage.ts';
@@ -71,6 +72,7 @@ export function gapsBeyond(gaps: readonly Gap[], committedBytes: number): Gap[] 
 async function headerOf(place: LogPlace): Promise<LogHeader | undefined> {
   try {
     const read = await readLogHeader(place);
+    refuseNewerHeader(place, read);
     return read.ok ? read.header : undefined;
   } catch (error) {
     if (!isMpoolError(error, 'ERR_MPOOL_IO')) throw error;

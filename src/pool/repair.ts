@@ -5,7 +5,7 @@ import { flushAsync, type Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
 import { OverlayHost } from '../device/overlay-host.ts';
 import { type DeviceDescriptor, extentProblem } from '../format/device-descriptor.ts';
-import { permittedAccess } from '../format/features.ts';
+import { permittedAccess, unknownFeaturesText } from '../format/features.ts';
 import type { Loss } from '../format/log-mark.ts';
 import { halvesOfId, idFromHalves, type MlogId, uniquifierOfHalves } from '../format/object-id.ts';
 import { type ObjectRecord, ROLE_LOG_A, ROLE_LOG_B, ROLE_PLAIN } from '../format/records.ts';
@@ -168,9 +168,8 @@ class Repair {
       throw new MpoolError('ERR_MPOOL_NOT_FOUND', `${path} is the staging device of a pool`);
     }
     if (permittedAccess(superblock.features) !== 'read-write') {
-      throw new MpoolError('ERR_MPOOL_VERSION', `${path}: the pool may only be read here`, {
-        path,
-      });
+      const why = unknownFeaturesText(superblock.features);
+      throw new MpoolError('ERR_MPOOL_VERSION', `${path}: ${why}`, { path });
     }
     for (const device of this.#devices) {
       const recorded = device === this.#capacity ? superblock.capacity : superblock.staging!;

@@ -24,10 +24,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { featuresText, knownFeatures } from '../../src/format/features.ts';
 import { COMMANDS } from '../../src/cli/commands/index.ts';
 import { loadDryStore, loadStore } from '../../src/cli/store.ts';
 import { runTool, type Result } from './fake.ts';
 
+const FEATURES_OF_NEW = featuresText(knownFeatures()) || 'no features, and this version knows none';
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 let top = '';
 let work = '';
@@ -219,6 +221,10 @@ const CASES: Case[] = [
   ok('grow kiwi', 'grow mpool kiwi by 4.00m'),
   ok('grow apple', 'leave mpool apple as it is'),
   refused('grow pear'),
+  ok('upgrade apple', `leave mpool apple as it is: it has ${FEATURES_OF_NEW}`),
+  refused('upgrade torn.pool'),
+  refused('upgrade plum'),
+  ok('upgrade pear', `leave mpool pear as it is: it has ${FEATURES_OF_NEW}`),
   ok('repair apple', 'leave mpool apple as it is'),
   ok(
     'repair worn.pool',

@@ -98,6 +98,7 @@ export function fakeInfo(found: FoundPool): PoolInfo {
     name: found.name,
     uuid: found.uuid,
     formatVersion: 2,
+    features: { compatible: [], readOnlyCompatible: [], incompatible: [] },
     generation: 1,
     createdMs: 0,
     readOnly: true,

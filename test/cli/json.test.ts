@@ -92,6 +92,8 @@ test('every verb prints a document as documented', async () => {
   await real('add oak stgdev=oak.stg stgsize=8m');
   await real('set oak label=kv');
   await real('grow oak');
+  await real('upgrade -n oak');
+  await real('upgrade oak');
   await real('scan .');
   await real('list');
   await real('list --sort -name -o name');

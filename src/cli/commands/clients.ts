@@ -1,5 +1,6 @@
 /** Verbs that tell of the daemon itself. */
 import type { ClientInfo, DaemonStatus } from '../../client.ts';
+import type { PoolInfo } from '../../pool/api.ts';
 import { accountName } from '../accounts.ts';
 import { activePools, findActive } from '../active-pools.ts';
 import { command } from '../command.ts';
@@ -47,7 +48,8 @@ export const status = command({
     const faulted = pools.filter(({ info }) => info.health !== 'optimal');
     if (call.options.has('json')) {
       const faults = faulted.map(({ info: { name, uuid, fault } }) => ({ name, uuid, fault }));
-      await context.out.write(jsonDocument('status', { daemons: rows, faults }));
+      const content = { daemons: rows, faults, pools: pools.map(({ info }) => featuresOf(info)) };
+      await context.out.write(jsonDocument('status', content));
     } else {
       await writeTable(call, context, STATUS_COLUMNS, rows);
     }
@@ -55,6 +57,10 @@ export const status = command({
     return faulted.length > 0 ? 1 : 0;
   },
 });
+
+function featuresOf({ name, uuid, formatVersion, features }: PoolInfo): object {
+  return { name, uuid, formatVersion, features };
+}
 
 const CLIENT_COLUMNS = reportColumns<ClientInfo>({
   always: [

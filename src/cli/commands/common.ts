@@ -1,5 +1,5 @@
 /** What many verbs need: a pool found, opened and closed. */
-import { MpoolError } from '../../base/errors.ts';
+import { isMpoolError, MpoolError } from '../../base/errors.ts';
 import type { FoundPool, OpenOptions, Pool, PoolInfo } from '../../pool/api.ts';
 import type { ActivePool } from '../active-pools.ts';
 import type { Context, Positional } from '../command.ts';
@@ -95,13 +95,14 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
  */
 export async function whyMissing(word: string, context: Context): Promise<string> {
   let why: unknown = new MpoolError('ERR_MPOOL_NOT_FOUND', `mpool ${word}`);
-  if ((await pathExists(word)) && !(await isDirectory(word))) {
-    const path = (await realPath(word)) ?? word;
-    await withPool(context, path, { readOnly: true }, async () => undefined).catch(
-      (error: unknown) => (why = error),
-    );
-    checkInterrupt(context);
-  }
+  const isFile = (await pathExists(word)) && !(await isDirectory(word));
+  const path = isFile ? ((await realPath(word)) ?? word) : word;
+  await withPool(context, path, { readOnly: true }, async () => undefined).catch(
+    (error: unknown) => {
+      if (isFile || isMpoolError(error, 'ERR_MPOOL_VERSION')) why = error;
+    },
+  );
+  checkInterrupt(context);
   return describeFailure(why, word).text ?? '';
 }
 

@@ -18,10 +18,11 @@ import { repair, scrub } from './mend.ts';
 import { mlogAlloc, mlogAppend, mlogDelete, mlogErase, mlogList, mlogRead } from './mlog.ts';
 import { scan } from './scan.ts';
 import { top } from './top.ts';
+import { upgrade } from './upgrade.ts';
 import { version } from './version.ts';
 
 export const COMMANDS: readonly Command[] = [
-  [create, destroy, scan, list, get, set, rename, add, grow, check, scrub, repair, dump],
+  [create, destroy, scan, list, get, set, rename, add, grow, upgrade, check, scrub, repair, dump],
   [activate, deactivate, status, clients, top],
   [mblockPut, mblockRead, mblockList, mblockProps, mblockDelete],
   [mlogAlloc, mlogAppend, mlogRead, mlogErase, mlogDelete, mlogList],

@@ -96,6 +96,16 @@ export const LIST_COLUMNS = reportColumns<SurveyedPool>({
       ({ found }) => found.formatVersion,
     ),
     column(
+      'features',
+      'FEATURES',
+      'features of the on-media format that it has',
+      ({ info }) =>
+        info &&
+        Object.values(info.features ?? {})
+          .flat()
+          .join(','),
+    ),
+    column(
       'created',
       'CREATED',
       'when it was created, in UTC',

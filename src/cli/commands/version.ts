@@ -1,3 +1,4 @@
+import { featuresText, knownFeatures, namesOfFeatures } from '../../format/features.ts';
 import { FORMAT_VERSION } from '../../format/superblock.ts';
 import { command, type Context } from '../command.ts';
 import { jsonDocument } from '../json.ts';
@@ -11,13 +12,17 @@ export async function writeVersion(
   const version = packageVersion();
   const { node, napi } = process.versions;
   if (options.json) {
-    const content = { version, formatVersion: FORMAT_VERSION, node, napi, arch: process.arch };
+    const features = namesOfFeatures(knownFeatures());
+    const format = { formatVersion: FORMAT_VERSION, features };
+    const content = { version, ...format, node, napi, arch: process.arch };
     await context.out.write(jsonDocument('version', content));
     return;
   }
   await context.out.write(`mpool ${version}\n`);
   if (options.verbosity === 0) return;
-  await context.out.write(`on-media format ${FORMAT_VERSION}\n`);
+  const features = featuresText(knownFeatures());
+  const beside = features === '' ? '' : `, features: ${features}`;
+  await context.out.write(`on-media format ${FORMAT_VERSION}${beside}\n`);
   const machine = `${process.platform} ${process.arch}`;
   await context.out.write(`node ${node} (Node-API ${napi}) on ${machine}\n`);
 }
