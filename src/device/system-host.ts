@@ -10,7 +10,7 @@ import { busyBlockDevice, claim } from './claim.ts';
 import type { Device } from './device.ts';
 import { deviceLimits } from './device-limits.ts';
 import { DirectDevice } from './direct-device.ts';
-import { chooseEngine, firstRung } from './engine-ladder.ts';
+import { chooseEngine, firstRung, wantedEngine } from './engine-ladder.ts';
 import type { Host, OpenDeviceOptions, PathInfo } from './host.ts';
 import { ioError, pathError, systemErrno } from './io-error.ts';
 import { SystemMemory } from './system-memory.ts';
@@ -189,6 +189,7 @@ async function makeDevice(
     readOnly: options.access === 'read',
     limits,
     engine: chooseEngine(options.engine, limits.direct),
+    wanted: wantedEngine(options.engine, limits.direct),
     measure: () => measure(fd, path),
   });
 }

@@ -9,6 +9,7 @@ import { halvesOfId, mdcLogIds } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { Catalog, OBJECT_SLOT } from './catalog.ts';
 import type { Environment } from './environment.ts';
+import { SLOW_DEVICE_MS_DEFAULT } from './device-health.ts';
 import { findStaging } from './find-pools.ts';
 import { logPlace } from './log-place.ts';
 import type { LogPlace } from './frame-cursor.ts';
@@ -27,6 +28,7 @@ export interface ActivateOptions {
   engine: EngineChoice | undefined;
   discard: boolean;
   checksumCacheBytes: number | undefined;
+  slowDeviceMs?: number | undefined;
 }
 
 const CHECKSUM_CACHE_BYTES_DEFAULT = 64 * MIB;
@@ -103,6 +105,7 @@ async function activateDevices(
     readOnly,
     discard: options.discard,
     engine,
+    slowDeviceMs: options.slowDeviceMs ?? SLOW_DEVICE_MS_DEFAULT,
     checksumCacheBytes: options.checksumCacheBytes ?? CHECKSUM_CACHE_BYTES_DEFAULT,
   });
   const { sparePercentCapacity, sparePercentStaging } = poolRecords.properties;

@@ -6,9 +6,11 @@ import type { Readable, Writable } from 'node:stream';
 import type { EngineChoice } from '../device/host.ts';
 import type { CheckReport } from './check-findings.ts';
 import type { MblockId, MlogId } from '../format/object-id.ts';
+import type { PoolHealth, PoolProblem } from './health.ts';
 import type { MapOptions, MblockMap } from './map-api.ts';
 
 export type { MblockId, MlogId, ObjectId } from '../format/object-id.ts';
+export type { PoolHealth, PoolProblem, ProblemKind } from './health.ts';
 export type * from './map-api.ts';
 
 export interface MdcId {
@@ -81,6 +83,8 @@ export interface OpenOptions {
   checksumCacheBytes?: number | undefined;
   /** Discard freed zones in the background; true by default. */
   discard?: boolean | undefined;
+  /** Of a device that has not answered for so long info() tells; 30,000 by default. Nothing is cut off. */
+  slowDeviceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -404,10 +408,12 @@ export interface PoolInfo {
   generation: number;
   createdMs: number;
   readOnly: boolean;
-  /** 'faulted': a device is missing or the pool failed. */
-  health: 'optimal' | 'faulted';
+  /** 'faulted': a device is missing or the pool failed; 'degraded': it has any other problem. */
+  health: PoolHealth;
   /** Why it is faulted. */
   fault?: string | undefined;
+  /** What is not as it should be, the worst first: at most 100 of each kind. */
+  problems: PoolProblem[];
   mdcCount: number;
   parameters: PoolParameters;
   devices: DeviceInfo[];

@@ -14,6 +14,7 @@ import { checkOptions, integerIn } from './parameters.ts';
  */
 export class LogReader implements MlogReader {
   readonly #log: () => Log;
+  readonly #onDamage: (error: unknown) => void;
   #source: Log | null = null;
   #generation = 0;
   #cursor: FrameCursor | null = null;
@@ -29,9 +30,13 @@ export class LogReader implements MlogReader {
   /** One call at a time: calls made meanwhile wait for their turn. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** @param log asked each time, since the active log of an MDC changes */
-  constructor(log: () => Log) {
+  /**
+   * @param log asked each time, since the active log of an MDC changes
+   * @param onDamage told of each error that it gives for what it read
+   */
+  constructor(log: () => Log, onDamage: (error: unknown) => void = () => {}) {
     this.#log = log;
+    this.#onDamage = onDamage;
   }
 
   next(options: { maxBytes?: number | undefined } = {}): Promise<Uint8Array | undefined> {
@@ -120,8 +125,9 @@ export class LogReader implements MlogReader {
       } catch (error) {
         // Erased or compacted, and written to again, while it was being read: not damage.
         const now = this.#log();
-        if (now === log && now.generation === this.#generation) throw error;
-        return this.#peek();
+        if (now !== log || now.generation !== this.#generation) return this.#peek();
+        this.#onDamage(error);
+        throw error;
       }
     }
   }

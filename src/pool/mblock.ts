@@ -57,7 +57,10 @@ export class StoreMblock implements Mblock, Held {
   ): StoreMblock {
     const mblock = new StoreMblock(store, id.low, id.high, media);
     mblock.#state = 'open';
-    mblock.#writer = new MblockWriter(media, pageAddress, id.low, id.high);
+    const writer = new MblockWriter(media, pageAddress, id.low, id.high);
+    writer.onFailure = (error) =>
+      store.objectFailed(mblock.id, `mblock ${printObjectId(mblock.id)}: abort it`, error);
+    mblock.#writer = writer;
     store.held.add(mblock);
     return mblock;
   }
@@ -138,6 +141,7 @@ export class StoreMblock implements Mblock, Held {
     this.#writer = null;
     writer.media.free({ pageAddress: writer.pageAddress, pageCount: writer.media.mblockPages });
     this.#store.held.delete(this);
+    this.#store.health.forget(() => printObjectId(this.id));
   }
 
   /** @throws ERR_MPOOL_COMMITTED, ERR_MPOOL_NOT_FOUND: what abort() would */

@@ -198,10 +198,14 @@ export class StoreMdc implements Mdc {
 
   /** Readers see the content that counts: not that of a compaction under way. */
   #reader(): LogReader {
-    return new LogReader(() => {
-      this.#assertOpen();
-      return this.#open.pair.active;
-    });
+    const { id, name, pair } = this.#open;
+    return new LogReader(
+      () => {
+        this.#assertOpen();
+        return pair.active;
+      },
+      (error) => this.#store.logTrouble(id.logA, name, error),
+    );
   }
 
   #assertOpen(): void {

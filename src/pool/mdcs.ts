@@ -119,6 +119,11 @@ export class StoreMdcs implements Mdcs {
   }
 
   async #openPair(id: MdcId): Promise<OpenMdc> {
+    const name = `MDC ${printObjectId(id.logA)}`;
+    return this.#store.openingLog(id.logA, name, () => this.#openPairNow(id, name));
+  }
+
+  async #openPairNow(id: MdcId, name: string): Promise<OpenMdc> {
     const store = this.#store;
     const indices = this.#indicesOf(id);
     const places: [LogPlace, LogPlace] = [
@@ -130,6 +135,7 @@ export class StoreMdcs implements Mdcs {
     // As for an mlog: what an earlier, failed use left in a cache is no durable record.
     if (!store.readOnly) await gate.flush();
     const pair = await LogPair.open(places, gate, prng, store.readOnly);
+    pair.onFailure = (error) => store.objectFailed(id.logA, `${name}: close and reopen it`, error);
     const open: OpenMdc = new OpenMdc(id, pair, store.readOnly, () => {
       this.#open.delete(id.logA);
       for (const index of indices) store.letGo(index, open);

@@ -165,10 +165,13 @@ export class StoreMlog implements Mlog {
   }
 
   #reader(): LogReader {
-    return new LogReader(() => {
-      this.#assertOpen();
-      return this.#log;
-    });
+    return new LogReader(
+      () => {
+        this.#assertOpen();
+        return this.#log;
+      },
+      (error) => this.#store.logTrouble(this.id, this.#name, error),
+    );
   }
 
   get #name(): string {

@@ -118,6 +118,11 @@ export class StoreMlogs implements Mlogs {
   }
 
   async #openLog(id: MlogId, compactionSemantics: boolean): Promise<OpenMlog> {
+    const name = `mlog ${printObjectId(id)}`;
+    return this.#store.openingLog(id, name, () => this.#openLogNow(id, compactionSemantics));
+  }
+
+  async #openLogNow(id: MlogId, compactionSemantics: boolean): Promise<OpenMlog> {
     const store = this.#store;
     const index = this.#indexOf(id);
     const place = placeOfObject(store, index, id);
@@ -143,6 +148,7 @@ export class StoreMlogs implements Mlogs {
     }
     const from = resumedLogEnd(end, store.environment.prng);
     const log = new Log(place, gate, found.header, from);
+    log.onFailure = (error) => store.objectFailed(id, `${name}: close and reopen it`, error);
     const open: OpenMlog = new OpenMlog(id, log, {
       compactionSemantics,
       markers,

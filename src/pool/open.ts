@@ -1,6 +1,7 @@
 import { MpoolError } from '../base/errors.ts';
 import type { Host } from '../device/host.ts';
 import { activate, type ActivateOptions } from './activate.ts';
+import { SLOW_DEVICE_MS_MAX } from './device-health.ts';
 import type { LocalPool, OpenOptions } from './api.ts';
 import type { Environment } from './environment.ts';
 import { locatePool, type PoolPaths, type SearchPlaces } from './find-pools.ts';
@@ -38,6 +39,7 @@ export async function openPool(
   checkOptions(options ?? null);
   if (options.parameters !== undefined) checkParameters(options.parameters);
   integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
+  integerIn('slowDeviceMs', options.slowDeviceMs, 1, SLOW_DEVICE_MS_MAX);
   const paths = await locatePool(environment.host, target, where);
   refuseAborted(options);
   const pool = await openLocated(environment, paths, options);
@@ -101,6 +103,7 @@ function begin(environment: Environment, paths: PoolPaths, options: OpenOptions)
     engine: options.engine,
     discard: options.discard !== false,
     checksumCacheBytes: options.checksumCacheBytes,
+    slowDeviceMs: options.slowDeviceMs,
   };
   return {
     shared: activate(environment, activation).then(sharePool),

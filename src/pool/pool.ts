@@ -91,7 +91,7 @@ export class StorePool implements LocalPool {
 
   async info(): Promise<PoolInfo> {
     const store = this.#store();
-    const { superblock, fault } = store;
+    const { superblock, problems, fault } = store;
     return {
       name: superblock.name,
       uuid: this.uuid,
@@ -99,8 +99,9 @@ export class StorePool implements LocalPool {
       generation: superblock.generation,
       createdMs: superblock.createdMs,
       readOnly: store.readOnly,
-      health: fault === undefined ? 'optimal' : 'faulted',
+      health: store.health.state,
       fault,
+      problems,
       mdcCount: 1 + store.poolRecords.mdcs.length,
       parameters: store.parameters,
       devices: await this.devices(),

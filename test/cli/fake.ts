@@ -102,6 +102,7 @@ export function fakeInfo(found: FoundPool): PoolInfo {
     createdMs: 0,
     readOnly: true,
     health: 'optimal',
+    problems: [],
     mdcCount: 1,
     parameters: {
       uid: 0,

@@ -108,7 +108,16 @@ export class ClientPool implements Pool {
     const asked = this.#session.request('info', {});
     await this.#session.refreshStats();
     const { body } = await asked;
-    return { ...infoFromWire(body), readOnly: this.readOnly };
+    const info = infoFromWire(body);
+    const { health } = this.#session;
+    this.#session.attachment?.noteEngines();
+    const found = health.state === 'optimal' ? [] : health.problems;
+    return {
+      ...info,
+      readOnly: this.readOnly,
+      health: info.health === 'optimal' ? health.state : info.health,
+      problems: [...info.problems, ...found],
+    };
   }
 
   async parameters(): Promise<PoolParameters> {

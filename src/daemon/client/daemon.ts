@@ -12,6 +12,7 @@ import type {
   PoolParameters,
 } from '../../pool/api.ts';
 import type { Mcache } from '../../pool/environment.ts';
+import { SLOW_DEVICE_MS_MAX } from '../../pool/device-health.ts';
 import { checkOptions, checkParameters, checkPoolName, integerIn } from '../../pool/parameters.ts';
 import { checkDeviceOptions } from '../../pool/prepare-device.ts';
 import type { Operation, Requests } from '../operations.ts';
@@ -43,6 +44,8 @@ export interface ClientOpenOptions {
   engine?: EngineChoice | undefined;
   /** Memory for checksum tables of mblocks being read; 64 MiB by default. */
   checksumCacheBytes?: number | undefined;
+  /** A device that has not answered this process for so long is told of in info(); 30,000 by default. */
+  slowDeviceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -92,6 +95,7 @@ export class Daemon implements AsyncDisposable {
     checkOptions(options ?? null);
     if (options.parameters !== undefined) checkParameters(options.parameters);
     integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
+    integerIn('slowDeviceMs', options.slowDeviceMs, 1, SLOW_DEVICE_MS_MAX);
     const { clock, mcache, client } = this.#options;
     const name = await this.#nameOf(target);
     const session = await Session.open({
@@ -103,6 +107,7 @@ export class Daemon implements AsyncDisposable {
       exclusive: options.exclusive === true,
       engine: options.engine,
       checksumCacheBytes: options.checksumCacheBytes,
+      slowDeviceMs: options.slowDeviceMs,
       signal: options.signal,
     }).catch((error: unknown) => {
       if (!isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) throw error;
