@@ -1,3 +1,4 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import {
@@ -72,7 +73,11 @@ export class StoreMdcs implements Mdcs {
     };
   }
 
-  async open(id: MdcId): Promise<Mdc> {
+  open(id: MdcId, options?: WaitOptions): Promise<Mdc> {
+    return abandonable('open', options?.signal, () => this.#openHandle(id), letGo);
+  }
+
+  async #openHandle(id: MdcId): Promise<Mdc> {
     this.#indicesOf(id);
     let opening = this.#open.get(id.logA);
     if (opening === undefined) {
@@ -83,13 +88,13 @@ export class StoreMdcs implements Mdcs {
     const open = await opening;
     if (open.closing) {
       await open.release().catch(() => {});
-      return this.open(id);
+      return this.#openHandle(id);
     }
     return new StoreMdc(this.#store, open);
   }
 
-  root(): Promise<Mdc> {
-    return this.open(this.#store.poolRecords.properties.rootMdc);
+  root(options?: WaitOptions): Promise<Mdc> {
+    return this.open(this.#store.poolRecords.properties.rootMdc, options);
   }
 
   async delete(id: MdcId): Promise<void> {
@@ -103,7 +108,11 @@ export class StoreMdcs implements Mdcs {
     await this.#store.deleteObjects(indices);
   }
 
-  async *list(): AsyncIterable<MdcProperties> {
+  list(options?: WaitOptions): AsyncIterable<MdcProperties> {
+    return abandonableItems('list', options?.signal, this.#list());
+  }
+
+  async *#list(): AsyncGenerator<MdcProperties> {
     this.#store.assertOpen();
     const { table } = this.#store;
     for await (const { id: logA, index } of this.#store.objects(OBJECT_TYPE_MLOG)) {
@@ -171,4 +180,9 @@ export class StoreMdcs implements Mdcs {
 /** Log B's uniquifier is log A's + 1, in the same slot (docs/format.md §6). */
 export function mdcOf(logA: MlogId): MdcId {
   return { logA, logB: (logA + (1n << 12n)) as MlogId };
+}
+
+/** One that opens after all is nobody's. */
+function letGo(mdc: Mdc): void {
+  mdc.close().catch(() => {});
 }

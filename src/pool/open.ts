@@ -1,3 +1,4 @@
+import { abandonable } from '../base/abandon.ts';
 import { MpoolError } from '../base/errors.ts';
 import type { Host } from '../device/host.ts';
 import { activate, type ActivateOptions } from './activate.ts';
@@ -30,7 +31,19 @@ interface ActivePool {
  * is refused here too: readers and a writer do not go together.
  * @throws ERR_MPOOL_BUSY when another process has it, or a handle here that does not go with the options
  */
-export async function openPool(
+export function openPool(
+  environment: Environment,
+  target: string,
+  options: OpenOptions,
+  where: SearchPlaces,
+): Promise<LocalPool> {
+  // One that opens after all is nobody's.
+  const letGo = (pool: LocalPool): void => void pool.close({ force: true }).catch(() => {});
+  const work = (): Promise<LocalPool> => openNow(environment, target, options, where);
+  return abandonable('open', options?.signal, work, letGo);
+}
+
+async function openNow(
   environment: Environment,
   target: string,
   options: OpenOptions,

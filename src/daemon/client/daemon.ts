@@ -1,3 +1,4 @@
+import { abandonable } from '../../base/abandon.ts';
 import { resolve } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { isMpoolError, MpoolError } from '../../base/errors.ts';
@@ -91,7 +92,12 @@ export class Daemon implements AsyncDisposable {
    * path of one of its devices.
    * @throws ERR_MPOOL_NOT_FOUND when it is not active, ERR_MPOOL_ACCESS, ERR_MPOOL_BUSY, ERR_MPOOL_LIMIT
    */
-  async open(target: string, options: ClientOpenOptions = {}): Promise<Pool> {
+  open(target: string, options: ClientOpenOptions = {}): Promise<Pool> {
+    const letGo = (pool: Pool): void => void pool.close({ force: true }).catch(() => {});
+    return abandonable('open', options?.signal, () => this.#open(target, options), letGo);
+  }
+
+  async #open(target: string, options: ClientOpenOptions): Promise<Pool> {
     checkOptions(options ?? null);
     if (options.parameters !== undefined) checkParameters(options.parameters);
     integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
