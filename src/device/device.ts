@@ -1,5 +1,6 @@
 import type { MpoolError } from '../base/errors.ts';
 import type { DeviceMapping } from './device-mapping.ts';
+import type { IoWatch } from './io-watch.ts';
 
 /**
  * The only way to media. Everything above runs equally on a real device and on the simulated one.
@@ -14,6 +15,10 @@ export interface Device {
   readonly kind: 'file' | 'block' | 'simulated';
   /** Which rung of the ladder carries the I/O: 'io_uring', 'aio', 'threads', 'simulated'. */
   readonly engine: string;
+  /** How it is not the engine that was asked for, or not the one it began with. */
+  readonly engineProblem?: string | undefined;
+  /** Told of each operation from the time it is set. */
+  ioWatch?: IoWatch | undefined;
   readonly readOnly: boolean;
   /** Offsets and lengths of all I/O are multiples of it: 512 or 4096. */
   readonly sectorBytes: number;

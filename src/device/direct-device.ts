@@ -27,8 +27,9 @@ import type { Device, Done, Durability } from './device.ts';
 import type { DeviceLimits } from './device-limits.ts';
 import type { DeviceMapping } from './device-mapping.ts';
 import { IoOperation } from './io-operation.ts';
-import type { IoEngine } from './io-engine.ts';
+import type { EngineName, IoEngine } from './io-engine.ts';
 import { ioError, pathError, systemErrno } from './io-error.ts';
+import type { IoWatch, WatchedIo } from './io-watch.ts';
 import { pageBuffers } from './page-buffers.ts';
 import { openMapping } from './system-mapping.ts';
 import { threadEngine } from './thread-engine.ts';
@@ -49,6 +50,8 @@ export interface DirectDeviceOptions {
   readOnly: boolean;
   limits: DeviceLimits;
   engine: IoEngine;
+  /** The engine that was asked for by its name. */
+  wanted?: EngineName | undefined;
   /** Looks again at the descriptor. */
   measure: () => Promise<number>;
 }
@@ -56,12 +59,13 @@ export interface DirectDeviceOptions {
 export class DirectDevice implements Device {
   readonly path: string;
   readonly kind: 'file' | 'block';
-  readonly engine: string;
   readonly readOnly: boolean;
   readonly sectorBytes: number;
   readonly optimalWriteBytes: number;
+  ioWatch: IoWatch | undefined;
   readonly #engine: IoEngine;
   readonly #mayBlock: boolean;
+  readonly #wanted: EngineName | undefined;
   readonly #fd: number;
   readonly #backingFd: number | undefined;
   readonly #bufferedFd: number | undefined;
@@ -76,7 +80,7 @@ export class DirectDevice implements Device {
     this.#bufferedFd = options.bufferedFd;
     this.path = path;
     this.kind = kind;
-    this.engine = engine.name;
+    this.#wanted = options.wanted;
     this.readOnly = readOnly;
     this.sectorBytes = limits.sectorBytes;
     this.optimalWriteBytes = limits.optimalWriteBytes;
@@ -87,6 +91,16 @@ export class DirectDevice implements Device {
     this.#backingFd = backingFd;
     this.#measure = measure;
     forgotten.register(this, { fd, backingFd, path }, this);
+  }
+
+  get engine(): EngineName {
+    return this.#engine.name;
+  }
+
+  get engineProblem(): string | undefined {
+    if (this.#engine.lost !== undefined) return this.#engine.lost;
+    if (this.#wanted === undefined || this.#wanted === this.engine) return undefined;
+    return `${this.#wanted} was asked for, and is not to be had: I/O goes by ${this.engine}`;
   }
 
   get sizeBytes(): number {
@@ -258,6 +272,8 @@ export class DirectDevice implements Device {
     done: Done,
   ): void {
     this.#inFlight++;
+    const watch = this.ioWatch;
+    const watched = watch?.began(WATCHED_OPS[op] ?? 'read', offsetBytes, lengthBytes);
     const engine = op === OP_DISCARD || op === OP_PUNCH_HOLE ? threadEngine : this.#engine;
     const operation = new IoOperation(op, this.#fd, address, lengthBytes, offsetBytes, flags);
     operation.mayBlock = this.#mayBlock;
@@ -265,6 +281,7 @@ export class DirectDevice implements Device {
     operation.path = this.path;
     operation.buffer = buffer;
     operation.done = (error) => {
+      if (watched !== undefined) watch!.ended(watched);
       this.#finished();
       done(error);
     };
@@ -295,6 +312,14 @@ export class DirectDevice implements Device {
     });
   }
 }
+
+const WATCHED_OPS: Readonly<Record<number, WatchedIo['op']>> = {
+  [OP_READ]: 'read',
+  [OP_WRITE]: 'write',
+  [OP_FSYNC]: 'flush',
+  [OP_DISCARD]: 'discard',
+  [OP_PUNCH_HOLE]: 'discard',
+};
 
 /** By way of /proc: the path may lead elsewhere by now, or not be open to this process any more. */
 async function openAgain(fd: number, direct: boolean): Promise<number> {

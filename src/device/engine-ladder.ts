@@ -46,6 +46,19 @@ export function firstRung(choice: EngineChoice | undefined): EngineName {
   throw invalidArgument(`'${wanted}' is no engine: use auto, ${LADDER.join(', ')}`);
 }
 
+/**
+ * The engine that was asked for by name, in the call or the environment; undefined when none was. AIO is not
+ * for buffered I/O: nobody is told that he does not get it there.
+ */
+export function wantedEngine(
+  choice: EngineChoice | undefined,
+  direct: boolean,
+): EngineName | undefined {
+  const named = choice === undefined || choice === 'auto' ? process.env[ENGINE_VARIABLE] : choice;
+  const wanted = LADDER.find((name) => name === named);
+  return wanted === 'aio' && !direct ? undefined : wanted;
+}
+
 function environmentChoice(): string {
   const value = process.env[ENGINE_VARIABLE];
   return value === undefined || value === '' || value === 'auto' ? LADDER[0]! : value;

@@ -1,6 +1,8 @@
 /** A rung of the engine ladder: what carries requests to the kernel and back. */
 export interface IoEngine {
   readonly name: EngineName;
+  /** How the system took it away, and what carries requests instead. */
+  readonly lost?: string | undefined;
   /** Starts the request; its complete() is called once, later, on this thread. */
   submit(request: IoRequest): void;
 }

@@ -11,7 +11,7 @@ import { closeDescriptors } from './close-descriptors.ts';
 import type { Device } from './device.ts';
 import { deviceLimits } from './device-limits.ts';
 import { DirectDevice } from './direct-device.ts';
-import { chooseEngine, firstRung } from './engine-ladder.ts';
+import { chooseEngine, firstRung, wantedEngine } from './engine-ladder.ts';
 import type { Host, OpenDeviceOptions, PathInfo } from './host.ts';
 import { ioError, pathError, systemErrno } from './io-error.ts';
 import { SystemMemory } from './system-memory.ts';
@@ -192,6 +192,7 @@ async function makeDevice(
     readOnly: options.access === 'read',
     limits,
     engine: chooseEngine(options.engine, limits.direct && !limits.mayBlock),
+    wanted: wantedEngine(options.engine, limits.direct && !limits.mayBlock),
     measure: () => measure(fd, path),
   });
 }

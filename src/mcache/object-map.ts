@@ -1,3 +1,4 @@
+import { abandonable, type WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { MblockId } from '../format/object-id.ts';
@@ -94,7 +95,15 @@ export class ObjectMap implements MblockMap {
     return true;
   }
 
-  async getPages(index: number, offsets: ArrayLike<number>): Promise<Uint8Array[]> {
+  getPages(
+    index: number,
+    offsets: ArrayLike<number>,
+    options?: WaitOptions,
+  ): Promise<Uint8Array[]> {
+    return abandonable('getPages', options?.signal, () => this.#getPages(index, offsets));
+  }
+
+  async #getPages(index: number, offsets: ArrayLike<number>): Promise<Uint8Array[]> {
     this.#assertMapped();
     const object = this.#object(index);
     const pages = pagesOfOffsets(object, offsets);
@@ -116,7 +125,16 @@ export class ObjectMap implements MblockMap {
     });
   }
 
-  async read(index: number, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+  read(
+    index: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    options?: WaitOptions,
+  ): Promise<Uint8Array> {
+    return abandonable('read', options?.signal, () => this.#read(index, offsetBytes, lengthBytes));
+  }
+
+  async #read(index: number, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     this.#assertMapped();
     const object = this.#object(index);
     integerIn('offsetBytes', offsetBytes ?? NaN, 0, Number.MAX_SAFE_INTEGER);

@@ -10,6 +10,7 @@ import { halvesOfId, mdcLogIds } from '../format/object-id.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { Catalog, OBJECT_SLOT } from './catalog.ts';
 import type { Environment } from './environment.ts';
+import { SLOW_DEVICE_MS_DEFAULT } from './device-health.ts';
 import { findStaging } from './find-pools.ts';
 import { logPlace } from './log-place.ts';
 import type { LogPlace } from './frame-cursor.ts';
@@ -32,6 +33,7 @@ export interface ActivateOptions {
   checksumCacheBytes: number | undefined;
   /** Of data of the newest mblocks, after an unclean stop. */
   verifyBytes?: number | undefined;
+  slowDeviceMs?: number | undefined;
 }
 
 const CHECKSUM_CACHE_BYTES_DEFAULT = 64 * MIB;
@@ -111,6 +113,7 @@ async function activateDevices(
     readOnly,
     discard: options.discard,
     engine,
+    slowDeviceMs: options.slowDeviceMs ?? SLOW_DEVICE_MS_DEFAULT,
     checksumCacheBytes: options.checksumCacheBytes ?? CHECKSUM_CACHE_BYTES_DEFAULT,
   });
   const { sparePercentCapacity, sparePercentStaging } = poolRecords.properties;

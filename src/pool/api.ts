@@ -3,13 +3,17 @@
  * `pool`; a client of the daemon implements the same.
  */
 import type { Readable, Writable } from 'node:stream';
+import type { WaitOptions } from '../base/abandon.ts';
 import type { EngineChoice } from '../device/host.ts';
 import type { CheckReport } from './check-findings.ts';
 import type { FeatureNames } from '../format/features.ts';
 import type { MblockId, MlogId } from '../format/object-id.ts';
+import type { PoolHealth, PoolProblem } from './health.ts';
 import type { MapOptions, MblockMap } from './map-api.ts';
 
 export type { MblockId, MlogId, ObjectId } from '../format/object-id.ts';
+export type { WaitOptions } from '../base/abandon.ts';
+export type { PoolHealth, PoolProblem, ProblemKind } from './health.ts';
 export type * from './map-api.ts';
 
 export interface MdcId {
@@ -87,6 +91,8 @@ export interface OpenOptions {
    * by default, none with 0, all that is known to be new with Infinity.
    */
   verifyBytes?: number | undefined;
+  /** Of a device that has not answered for so long info() tells; 30,000 by default. Nothing is cut off. */
+  slowDeviceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -105,7 +111,7 @@ export interface Pool extends AsyncDisposable {
    *   ERR_MPOOL_MAP_TOO_LARGE when a linear map is longer than 2^mappedRegionLog2; and then maps nothing
    */
   map(ids: readonly MblockId[], options?: MapOptions): Promise<MblockMap>;
-  info(): Promise<PoolInfo>;
+  info(options?: WaitOptions): Promise<PoolInfo>;
   parameters(): Promise<PoolParameters>;
   /** Durable when it resolves; all or nothing. */
   setParameters(changes: Partial<PoolParameters>): Promise<void>;
@@ -119,15 +125,21 @@ export interface Pool extends AsyncDisposable {
   ): Promise<void>;
   /** Takes in what the devices (or files) grew by. @returns bytes gained */
   grow(): Promise<number>;
-  /** Makes everything appended and written so far durable. */
+  /** Makes everything appended and written so far durable. Cannot be abandoned, like all that writes. */
   sync(): Promise<void>;
   stats(): PoolStats;
   /**
-   * Waits for I/O. Idempotent.
+   * Waits for I/O, forced or not: memory that the kernel borrowed must not go away under it. With a signal
+   * only the waiting can be abandoned: the pool is closed to all, and lets go of its devices when they
+   * have answered. Idempotent: a later call waits for the same.
    * @throws ERR_MPOOL_BUSY while logs are open or uncommitted objects are held, unless forced: then
    *   logs are closed (synced) and uncommitted objects are aborted
    */
-  close(options?: { force?: boolean | undefined }): Promise<void>;
+  close(options?: CloseOptions): Promise<void>;
+}
+
+export interface CloseOptions extends WaitOptions {
+  force?: boolean | undefined;
 }
 
 /** A pool that is open in this process, not in the daemon. */
@@ -177,8 +189,11 @@ export interface Mblocks {
     spare?: boolean | undefined;
   }): Promise<Mblock>;
   /** @throws ERR_MPOOL_NOT_FOUND */
-  find(id: MblockId): Promise<Mblock>;
-  /** Several in one durable step: all of them or none after a crash. */
+  find(id: MblockId, options?: WaitOptions): Promise<Mblock>;
+  /**
+   * Several in one durable step: all of them or none after a crash. Cannot be abandoned: who did, could
+   * not know whether they are there.
+   */
   commit(mblocks: readonly Mblock[]): Promise<void>;
   abort(mblocks: readonly Mblock[]): Promise<void>;
   /**
@@ -188,9 +203,18 @@ export interface Mblocks {
    */
   delete(ids: readonly MblockId[], options?: DeleteOptions): Promise<void>;
   /** Committed ones, in the order of their ids within each MDC. */
-  list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MblockProperties>;
+  list(options?: ListOptions): AsyncIterable<MblockProperties>;
   /** Verified bytes of a committed mblock; as Mblock.read(). */
-  read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
+  read(
+    id: MblockId,
+    offsetBytes: number,
+    lengthBytes: number,
+    options?: WaitOptions,
+  ): Promise<Uint8Array>;
+}
+
+export interface ListOptions extends WaitOptions {
+  mediaClass?: MediaClass | undefined;
 }
 
 export interface DeleteOptions {
@@ -237,14 +261,18 @@ export interface Mblock extends AsyncDisposable {
    * @throws ERR_MPOOL_CHECKSUM, ERR_MPOOL_UNCOMMITTED, ERR_MPOOL_NOT_FOUND once deleted;
    *   RangeError beyond `writtenBytes`
    */
-  read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
+  read(offsetBytes: number, lengthBytes: number, options?: WaitOptions): Promise<Uint8Array>;
   /**
    * The same into the caller's memory, borrowed until the promise settles; without a copy when the range is
-   * of whole pages and the memory is of allocateBuffer().
+   * of whole pages, the memory is of allocateBuffer(), and there is no signal: what is abandoned must not
+   * come into memory that is no longer lent.
    */
-  readInto(offsetBytes: number, into: Uint8Array): Promise<void>;
+  readInto(offsetBytes: number, into: Uint8Array, options?: WaitOptions): Promise<void>;
   /** Several ranges at once. */
-  readMany(ranges: readonly { offsetBytes: number; lengthBytes: number }[]): Promise<Uint8Array[]>;
+  readMany(
+    ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+    options?: WaitOptions,
+  ): Promise<Uint8Array[]>;
   /** Writes what is piped in; does not commit. */
   writable(): Writable;
   readable(options?: {
@@ -269,11 +297,15 @@ export interface Mlogs {
    * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_CORRUPT when acknowledged records are damaged,
    *   ERR_MPOOL_COMPACTING with `compactionSemantics` when a compaction was not ended
    */
-  open(id: MlogId, options?: { compactionSemantics?: boolean | undefined }): Promise<Mlog>;
-  properties(id: MlogId): Promise<MlogProperties>;
+  open(id: MlogId, options?: OpenMlogOptions): Promise<Mlog>;
+  properties(id: MlogId, options?: WaitOptions): Promise<MlogProperties>;
   /** @throws ERR_MPOOL_BUSY while open */
   delete(ids: readonly MlogId[]): Promise<void>;
-  list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MlogProperties>;
+  list(options?: ListOptions): AsyncIterable<MlogProperties>;
+}
+
+export interface OpenMlogOptions extends WaitOptions {
+  compactionSemantics?: boolean | undefined;
 }
 
 export interface MlogAllocation extends AsyncDisposable {
@@ -308,6 +340,7 @@ export interface Mlog extends AsyncDisposable {
    * sync: resolves once it and all before it are durable; shares its flush with others in flight.
    * async (default): resolves once it is ordered; a later sync() covers it; a crash may lose it, but
    * only as part of a suffix.
+   * Neither can be abandoned: the record stays ordered, and what becomes of it the next sync() tells.
    * @throws ERR_MPOOL_LOG_FULL and nothing changed; ERR_MPOOL_FAILED
    */
   append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void>;
@@ -316,7 +349,7 @@ export interface Mlog extends AsyncDisposable {
   /** A reader of its own at the first record; sees what is buffered too. */
   reader(): MlogReader;
   /** All records from the first. */
-  records(): AsyncIterable<Uint8Array>;
+  records(options?: WaitOptions): AsyncIterable<Uint8Array>;
   /**
    * Empties the log in one durable step; the generation becomes at least `minGeneration`, and higher.
    * Readers start again.
@@ -332,12 +365,16 @@ export interface Mlog extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+export interface NextOptions extends WaitOptions {
+  maxBytes?: number | undefined;
+}
+
 export interface MlogReader {
   /**
    * The next record, or undefined at the end (for now).
-   * @throws ERR_MPOOL_TOO_LARGE beyond `maxBytes`: not consumed
+   * @throws ERR_MPOOL_TOO_LARGE beyond `maxBytes`: not consumed, nor when it is abandoned
    */
-  next(options?: { maxBytes?: number | undefined }): Promise<Uint8Array | undefined>;
+  next(options?: NextOptions): Promise<Uint8Array | undefined>;
   /**
    * Passes over the next record, which must have just that many bytes.
    * @throws ERR_MPOOL_SKIP_MISMATCH when shorter (it is passed over), ERR_MPOOL_TOO_LARGE when longer (it
@@ -356,12 +393,12 @@ export interface Mdcs {
     mediaClass?: MediaClass | undefined;
     spare?: boolean | undefined;
   }): Promise<MdcAllocation>;
-  open(id: MdcId): Promise<Mdc>;
+  open(id: MdcId, options?: WaitOptions): Promise<Mdc>;
   /** The pool's own MDC for its user's bootstrap. It lives as long as the pool. */
-  root(): Promise<Mdc>;
+  root(options?: WaitOptions): Promise<Mdc>;
   /** @throws ERR_MPOOL_BUSY while open */
   delete(id: MdcId): Promise<void>;
-  list(): AsyncIterable<MdcProperties>;
+  list(options?: WaitOptions): AsyncIterable<MdcProperties>;
 }
 
 export interface MdcAllocation extends AsyncDisposable {
@@ -385,7 +422,7 @@ export interface Mdc extends AsyncDisposable {
   append(record: Uint8Array | string, options?: { sync?: boolean | undefined }): Promise<void>;
   sync(): Promise<void>;
   reader(): MlogReader;
-  records(): AsyncIterable<Uint8Array>;
+  records(options?: WaitOptions): AsyncIterable<Uint8Array>;
   /**
    * From here appends go to the other log, and nothing of it counts until endCompaction(): a crash, or
    * cancelCompaction(), leaves the old content.
@@ -412,10 +449,12 @@ export interface PoolInfo {
   generation: number;
   createdMs: number;
   readOnly: boolean;
-  /** 'faulted': a device is missing or the pool failed. */
-  health: 'optimal' | 'faulted';
+  /** 'faulted': a device is missing or the pool failed; 'degraded': it has any other problem. */
+  health: PoolHealth;
   /** Why it is faulted. */
   fault?: string | undefined;
+  /** What is not as it should be, the worst first: at most 100 of each kind. */
+  problems: PoolProblem[];
   mdcCount: number;
   parameters: PoolParameters;
   devices: DeviceInfo[];

@@ -41,7 +41,7 @@ export async function addMediaClass(
   try {
     const { clock } = environment;
     media = new Media(descriptor, device, 0, store.discard ? { clock } : null);
-    media.gate.onFailure = (error) => store.fail(error);
+    store.watch(media);
     const page = media.space.allocZone({ spare: true });
     if (page < 0) throw tooSmall(device.path, descriptor.sizeBytes, descriptor.zonePages);
     media.space.free({ pageAddress: page, pageCount: media.mblockPages });

@@ -1,7 +1,8 @@
+import { abandonable, type WaitOptions } from '../base/abandon.ts';
 import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { CHUNK_HEADER_BYTES, ChunkKind, chunkKind, chunkLengthBytes } from '../format/log-frame.ts';
-import type { MlogReader } from './api.ts';
+import type { MlogReader, NextOptions } from './api.ts';
 import { FIRST_POSITION, FrameCursor, type Frame, type FramePosition } from './frame-cursor.ts';
 import type { Log } from './log.ts';
 import { checkOptions, integerIn } from './parameters.ts';
@@ -14,6 +15,7 @@ import { checkOptions, integerIn } from './parameters.ts';
  */
 export class LogReader implements MlogReader {
   readonly #log: () => Log;
+  readonly #onDamage: (error: unknown) => void;
   #source: Log | null = null;
   #generation = 0;
   #cursor: FrameCursor | null = null;
@@ -29,18 +31,28 @@ export class LogReader implements MlogReader {
   /** One call at a time: calls made meanwhile wait for their turn. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** @param log asked each time, since the active log of an MDC changes */
-  constructor(log: () => Log) {
+  /**
+   * @param log asked each time, since the active log of an MDC changes
+   * @param onDamage told of each error that it gives for what it read
+   */
+  constructor(log: () => Log, onDamage: (error: unknown) => void = () => {}) {
     this.#log = log;
+    this.#onDamage = onDamage;
   }
 
-  next(options: { maxBytes?: number | undefined } = {}): Promise<Uint8Array | undefined> {
+  next(options: NextOptions = {}): Promise<Uint8Array | undefined> {
+    return abandonable('next', options?.signal, () => this.#next(options));
+  }
+
+  #next(options: NextOptions): Promise<Uint8Array | undefined> {
     return this.#inTurn(async () => {
       checkOptions(options);
       const { maxBytes } = options;
       integerIn('maxBytes', maxBytes, 0, Number.MAX_SAFE_INTEGER);
       const record = await this.#peek();
       if (record === undefined) return undefined;
+      // Nobody waits for it any more: it is the next one's.
+      if (options.signal?.aborted === true) return undefined;
       if (maxBytes !== undefined && record.length > maxBytes) {
         throw new MpoolError(
           'ERR_MPOOL_TOO_LARGE',
@@ -80,13 +92,17 @@ export class LogReader implements MlogReader {
   }
 
   /** All records from here on; closes the reader at the end. */
-  async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+  async *all(options: WaitOptions = {}): AsyncGenerator<Uint8Array> {
     try {
-      for (let record = await this.next(); record !== undefined; record = await this.next()) {
+      for (;;) {
+        const record = await this.next(options);
+        if (record === undefined) return;
         yield record;
       }
     } finally {
-      await this.close();
+      const closing = this.close();
+      if (options.signal?.aborted === true) closing.catch(() => {});
+      else await closing;
     }
   }
 
@@ -120,8 +136,9 @@ export class LogReader implements MlogReader {
       } catch (error) {
         // Erased or compacted, and written to again, while it was being read: not damage.
         const now = this.#log();
-        if (now === log && now.generation === this.#generation) throw error;
-        return this.#peek();
+        if (now !== log || now.generation !== this.#generation) return this.#peek();
+        this.#onDamage(error);
+        throw error;
       }
     }
   }

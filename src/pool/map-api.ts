@@ -1,4 +1,5 @@
 /** Maps: collections of committed mblocks in memory. What users hold; `mcache` implements it. */
+import type { WaitOptions } from '../base/abandon.ts';
 import type { MblockId } from '../format/object-id.ts';
 
 /**
@@ -9,7 +10,7 @@ export type Temperature = 'cold' | 'warm' | 'hot' | 'pinned';
 
 export type Advice = 'normal' | 'random' | 'sequential' | 'willneed' | 'dontneed';
 
-export interface MapOptions {
+export interface MapOptions extends WaitOptions {
   /** 'cold' by default. An object in several maps has the hottest of their temperatures. */
   temperature?: Temperature | undefined;
   /**
@@ -55,12 +56,17 @@ export interface MblockMap extends AsyncDisposable {
    * @returns views of those pages, in order, the object's last one as long as what was written
    * @throws ERR_MPOOL_CHECKSUM, ERR_MPOOL_IO, ERR_MPOOL_CLOSED; RangeError beyond the written length
    */
-  getPages(index: number, offsets: ArrayLike<number>): Promise<Uint8Array[]>;
+  getPages(index: number, offsets: ArrayLike<number>, options?: WaitOptions): Promise<Uint8Array[]>;
   /**
    * A copy of any range, verified, through the page cache: never a signal, whatever happens to the device.
    * @throws as getPages()
    */
-  read(index: number, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>;
+  read(
+    index: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    options?: WaitOptions,
+  ): Promise<Uint8Array>;
   /**
    * willneed: begin to read the range, less of it while memory is short; dontneed: evict it; sequential:
    * getPages() and read() of the object read ahead; random, normal: they do not.

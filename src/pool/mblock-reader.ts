@@ -19,6 +19,8 @@ export interface ReaderContext {
   media(classCode: number): Media | undefined;
   /** The last reference of a deleted object went. */
   reclaim(index: number): void;
+  /** What was read of an object is not what was written. */
+  damaged(index: number, message: string): void;
 }
 
 const CHUNKS_IN_FLIGHT = 4;
@@ -89,11 +91,7 @@ export class MblockReader {
     const { table } = this.#context;
     const path = this.#context.media(table.mediaClass(index))?.device.path ?? '-';
     const at = (table.pageAddress(index) + page) * PAGE_BYTES;
-    return new MpoolError(
-      'ERR_MPOOL_CHECKSUM',
-      `page ${page} of ${this.#name(index)}, byte ${at} of ${path}`,
-      { path },
-    );
+    return this.#damage(index, `page ${page} of ${this.#name(index)}, byte ${at} of ${path}`, path);
   }
 
   /** Resolves when no read is under way: each may still need the device several times. */
@@ -225,11 +223,15 @@ export class MblockReader {
   #badTable(media: Media, index: number, single: boolean, page: number): MpoolError {
     this.checksumErrorCount += 1;
     const what = single ? 'page 0' : 'the checksum table';
-    return new MpoolError(
-      'ERR_MPOOL_CHECKSUM',
-      `${what} of ${this.#name(index)}, byte ${page * PAGE_BYTES} of ${media.device.path}`,
-      { path: media.device.path },
-    );
+    const { path } = media.device;
+    const at = page * PAGE_BYTES;
+    return this.#damage(index, `${what} of ${this.#name(index)}, byte ${at} of ${path}`, path);
+  }
+
+  #damage(index: number, where: string, path: string): MpoolError {
+    const error = new MpoolError('ERR_MPOOL_CHECKSUM', where, { path });
+    this.#context.damaged(index, error.message);
+    return error;
   }
 
   #name(index: number): string {

@@ -31,6 +31,8 @@ export class MblockWriter {
   #idle: (() => void)[] = [];
   #sealed = false;
   #failure: MpoolError | null = null;
+  /** Told of the first failure. */
+  onFailure: (error: MpoolError) => void = () => {};
 
   constructor(media: Media, pageAddress: number, idLow: number, idHigh: number) {
     this.media = media;
@@ -179,7 +181,7 @@ export class MblockWriter {
 
   #finished(entry: { done: boolean }, error: MpoolError | null): void {
     entry.done = true;
-    if (error !== null) this.#failure ??= error;
+    if (error !== null) this.#fail(error);
     while (this.#unfinished[0]?.done === true) {
       const { endBytes } = this.#unfinished.shift()!;
       if (this.#failure === null) this.#writtenBytes = endBytes;
@@ -193,11 +195,17 @@ export class MblockWriter {
     if (this.#failure !== null) throw this.#failed();
   }
 
+  #fail(error: MpoolError): void {
+    if (this.#failure !== null) return;
+    this.#failure = error;
+    this.onFailure(error);
+  }
+
   #deviceWrite(pageAddress: number, buffer: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       this.media.device.write(pageAddress * PAGE_BYTES, buffer, 'volatile', (error) => {
         if (error === null) return resolve();
-        this.#failure ??= error;
+        this.#fail(error);
         reject(error);
       });
     });

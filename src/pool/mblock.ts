@@ -1,3 +1,4 @@
+import { abandonable, type WaitOptions } from '../base/abandon.ts';
 import type { Readable, Writable } from 'node:stream';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -57,7 +58,10 @@ export class StoreMblock implements Mblock, Held {
   ): StoreMblock {
     const mblock = new StoreMblock(store, id.low, id.high, media);
     mblock.#state = 'open';
-    mblock.#writer = new MblockWriter(media, pageAddress, id.low, id.high);
+    const writer = new MblockWriter(media, pageAddress, id.low, id.high);
+    writer.onFailure = (error) =>
+      store.objectFailed(mblock.id, `mblock ${printObjectId(mblock.id)}: abort it`, error);
+    mblock.#writer = writer;
     store.held.add(mblock);
     return mblock;
   }
@@ -138,6 +142,7 @@ export class StoreMblock implements Mblock, Held {
     this.#writer = null;
     writer.media.free({ pageAddress: writer.pageAddress, pageCount: writer.media.mblockPages });
     this.#store.held.delete(this);
+    this.#store.health.forget(() => printObjectId(this.id));
   }
 
   /** @throws ERR_MPOOL_COMMITTED, ERR_MPOOL_NOT_FOUND: what abort() would */
@@ -163,16 +168,21 @@ export class StoreMblock implements Mblock, Held {
     await this.#store.deleteObjects([this.#liveIndex()], options.refuseMapped === true);
   }
 
-  async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+  read(offsetBytes: number, lengthBytes: number, options?: WaitOptions): Promise<Uint8Array> {
+    return abandonable('read', options?.signal, () => this.#read(offsetBytes, lengthBytes));
+  }
+
+  async #read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     const index = this.#checkRange(offsetBytes, lengthBytes);
     const into = Buffer.allocUnsafeSlow(lengthBytes);
     await this.#store.reader.readInto(index, offsetBytes, into);
     return into;
   }
 
-  readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
+  readInto(offsetBytes: number, into: Uint8Array, options?: WaitOptions): Promise<void> {
     try {
       if (!(into instanceof Uint8Array)) throw invalidArgument('into must be a Uint8Array', 'type');
+      if (options?.signal !== undefined) return this.#readCopy(offsetBytes, into, options);
       const index = this.#checkRange(offsetBytes, into.length);
       return this.#store.reader.readInto(index, offsetBytes, into);
     } catch (error) {
@@ -180,15 +190,22 @@ export class StoreMblock implements Mblock, Held {
     }
   }
 
+  async #readCopy(offsetBytes: number, into: Uint8Array, options: WaitOptions): Promise<void> {
+    into.set(await this.read(offsetBytes, into.length, options));
+  }
+
   async readMany(
     ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+    options?: WaitOptions,
   ): Promise<Uint8Array[]> {
     checkArray('ranges', ranges);
     for (const range of ranges) {
       checkOptions(range ?? null);
       this.#checkRange(range.offsetBytes, range.lengthBytes);
     }
-    return Promise.all(ranges.map((range) => this.read(range.offsetBytes, range.lengthBytes)));
+    return Promise.all(
+      ranges.map((each) => this.read(each.offsetBytes, each.lengthBytes, options)),
+    );
   }
 
   writable(): Writable {

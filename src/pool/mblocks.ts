@@ -1,6 +1,14 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { isMblockId, type MblockId, OBJECT_TYPE_MBLOCK } from '../format/object-id.ts';
-import type { DeleteOptions, Mblock, MblockProperties, Mblocks, MediaClass } from './api.ts';
+import type {
+  DeleteOptions,
+  ListOptions,
+  Mblock,
+  MblockProperties,
+  Mblocks,
+  MediaClass,
+} from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { checkMediaClass } from './media.ts';
 import { checkArray, checkOptions } from './parameters.ts';
@@ -38,8 +46,8 @@ export class StoreMblocks implements Mblocks {
     return StoreMblock.allocated(store, media, pageAddress, id);
   }
 
-  async find(id: MblockId): Promise<Mblock> {
-    return this.#found(id);
+  find(id: MblockId, options?: WaitOptions): Promise<Mblock> {
+    return abandonable('find', options?.signal, async () => this.#found(id));
   }
 
   async commit(mblocks: readonly Mblock[]): Promise<void> {
@@ -65,9 +73,11 @@ export class StoreMblocks implements Mblocks {
     await this.#store.deleteObjects([...new Set(indices)], options.refuseMapped === true);
   }
 
-  async *list(
-    options: { mediaClass?: MediaClass | undefined } = {},
-  ): AsyncIterable<MblockProperties> {
+  list(options: ListOptions = {}): AsyncIterable<MblockProperties> {
+    return abandonableItems('list', options?.signal, this.#list(options));
+  }
+
+  async *#list(options: ListOptions): AsyncGenerator<MblockProperties> {
     checkOptions(options);
     if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
     this.#store.assertOpen();
@@ -79,8 +89,13 @@ export class StoreMblocks implements Mblocks {
     }
   }
 
-  async read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    return this.#found(id).read(offsetBytes, lengthBytes);
+  async read(
+    id: MblockId,
+    offsetBytes: number,
+    lengthBytes: number,
+    options?: WaitOptions,
+  ): Promise<Uint8Array> {
+    return this.#found(id).read(offsetBytes, lengthBytes, options);
   }
 
   #found(id: MblockId): StoreMblock {

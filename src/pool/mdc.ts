@@ -1,3 +1,4 @@
+import type { WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { printObjectId } from '../format/object-id.ts';
 import type { Mdc, MdcId, MlogReader } from './api.ts';
@@ -150,9 +151,9 @@ export class StoreMdc implements Mdc {
     return this.#reader();
   }
 
-  async *records(): AsyncIterable<Uint8Array> {
+  async *records(options?: WaitOptions): AsyncIterable<Uint8Array> {
     this.#assertOpen();
-    yield* this.#reader();
+    yield* this.#reader().all(options);
   }
 
   async startCompaction(): Promise<void> {
@@ -198,10 +199,14 @@ export class StoreMdc implements Mdc {
 
   /** Readers see the content that counts: not that of a compaction under way. */
   #reader(): LogReader {
-    return new LogReader(() => {
-      this.#assertOpen();
-      return this.#open.pair.active;
-    });
+    const { id, name, pair } = this.#open;
+    return new LogReader(
+      () => {
+        this.#assertOpen();
+        return pair.active;
+      },
+      (error) => this.#store.logTrouble(id.logA, name, error),
+    );
   }
 
   #assertOpen(): void {

@@ -1,3 +1,4 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import {
@@ -73,7 +74,11 @@ export class StoreMdcs implements Mdcs {
     };
   }
 
-  async open(id: MdcId): Promise<Mdc> {
+  open(id: MdcId, options?: WaitOptions): Promise<Mdc> {
+    return abandonable('open', options?.signal, () => this.#openHandle(id), letGo);
+  }
+
+  async #openHandle(id: MdcId): Promise<Mdc> {
     this.#indicesOf(id);
     let opening = this.#open.get(id.logA);
     if (opening === undefined) {
@@ -84,13 +89,13 @@ export class StoreMdcs implements Mdcs {
     const open = await opening;
     if (open.closing) {
       await open.release().catch(() => {});
-      return this.open(id);
+      return this.#openHandle(id);
     }
     return new StoreMdc(this.#store, open);
   }
 
-  root(): Promise<Mdc> {
-    return this.open(this.#store.poolRecords.properties.rootMdc);
+  root(options?: WaitOptions): Promise<Mdc> {
+    return this.open(this.#store.poolRecords.properties.rootMdc, options);
   }
 
   async delete(id: MdcId): Promise<void> {
@@ -104,7 +109,11 @@ export class StoreMdcs implements Mdcs {
     await this.#store.deleteObjects(indices);
   }
 
-  async *list(): AsyncIterable<MdcProperties> {
+  list(options?: WaitOptions): AsyncIterable<MdcProperties> {
+    return abandonableItems('list', options?.signal, this.#list());
+  }
+
+  async *#list(): AsyncGenerator<MdcProperties> {
     this.#store.assertOpen();
     const { table } = this.#store;
     for await (const { id: logA, index } of this.#store.objects(OBJECT_TYPE_MLOG)) {
@@ -120,6 +129,11 @@ export class StoreMdcs implements Mdcs {
   }
 
   async #openPair(id: MdcId): Promise<OpenMdc> {
+    const name = `MDC ${printObjectId(id.logA)}`;
+    return this.#store.openingLog(id.logA, name, () => this.#openPairNow(id, name));
+  }
+
+  async #openPairNow(id: MdcId, name: string): Promise<OpenMdc> {
     const store = this.#store;
     const indices = this.#indicesOf(id);
     const places: [LogPlace, LogPlace] = [
@@ -139,6 +153,7 @@ export class StoreMdcs implements Mdcs {
       pair.onDurable = (active) => marks.note(active);
       marks.noteOpened(pair.active);
     }
+    pair.onFailure = (error) => store.objectFailed(id.logA, `${name}: close and reopen it`, error);
     const open: OpenMdc = new OpenMdc(id, pair, store.readOnly, () => {
       this.#open.delete(id.logA);
       for (const index of indices) store.letGo(index, open);
@@ -174,4 +189,9 @@ export class StoreMdcs implements Mdcs {
 /** Log B's uniquifier is log A's + 1, in the same slot (docs/format.md §6). */
 export function mdcOf(logA: MlogId): MdcId {
   return { logA, logB: (logA + (1n << 12n)) as MlogId };
+}
+
+/** One that opens after all is nobody's. */
+function letGo(mdc: Mdc): void {
+  mdc.close().catch(() => {});
 }

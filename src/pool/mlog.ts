@@ -1,3 +1,4 @@
+import type { WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { GENERATION_MAX } from '../format/log-header.ts';
 import { type MlogId, printObjectId } from '../format/object-id.ts';
@@ -112,9 +113,9 @@ export class StoreMlog implements Mlog {
     return this.#reader();
   }
 
-  async *records(): AsyncIterable<Uint8Array> {
+  async *records(options?: WaitOptions): AsyncIterable<Uint8Array> {
     this.#assertOpen();
-    yield* this.#reader();
+    yield* this.#reader().all(options);
   }
 
   async erase(minGeneration = 0n): Promise<void> {
@@ -165,10 +166,13 @@ export class StoreMlog implements Mlog {
   }
 
   #reader(): LogReader {
-    return new LogReader(() => {
-      this.#assertOpen();
-      return this.#log;
-    });
+    return new LogReader(
+      () => {
+        this.#assertOpen();
+        return this.#log;
+      },
+      (error) => this.#store.logTrouble(this.id, this.#name, error),
+    );
   }
 
   get #name(): string {

@@ -1,3 +1,4 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import {
@@ -9,7 +10,15 @@ import {
 } from '../format/object-id.ts';
 import { type LogHeader, LogState } from '../format/log-header.ts';
 import { ROLE_PLAIN } from '../format/records.ts';
-import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from './api.ts';
+import type {
+  ListOptions,
+  MediaClass,
+  Mlog,
+  MlogAllocation,
+  MlogProperties,
+  Mlogs,
+  OpenMlogOptions,
+} from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { Log } from './log.ts';
 import {
@@ -68,10 +77,13 @@ export class StoreMlogs implements Mlogs {
     };
   }
 
-  async open(
-    id: MlogId,
-    options: { compactionSemantics?: boolean | undefined } = {},
-  ): Promise<Mlog> {
+  open(id: MlogId, options: OpenMlogOptions = {}): Promise<Mlog> {
+    // One that opens after all is nobody's.
+    const letGo = (log: Mlog): void => void log.close().catch(() => {});
+    return abandonable('open', options?.signal, () => this.#openHandle(id, options), letGo);
+  }
+
+  async #openHandle(id: MlogId, options: OpenMlogOptions): Promise<Mlog> {
     checkOptions(options);
     this.#indexOf(id);
     const wanted = options.compactionSemantics === true;
@@ -84,7 +96,7 @@ export class StoreMlogs implements Mlogs {
     const open = await opening;
     if (open.closing) {
       await open.release().catch(() => {});
-      return this.open(id, options);
+      return this.#openHandle(id, options);
     }
     if (wanted && !open.compactionSemantics) {
       throw invalidArgument(`mlog ${printObjectId(id)} is open without compactionSemantics`);
@@ -92,7 +104,11 @@ export class StoreMlogs implements Mlogs {
     return new StoreMlog(this.#store, open);
   }
 
-  async properties(id: MlogId): Promise<MlogProperties> {
+  properties(id: MlogId, options?: WaitOptions): Promise<MlogProperties> {
+    return abandonable('properties', options?.signal, () => this.#properties(id));
+  }
+
+  async #properties(id: MlogId): Promise<MlogProperties> {
     const index = this.#indexOf(id);
     const open = await this.#open.get(id);
     return this.#propertiesAt(index, open);
@@ -108,9 +124,11 @@ export class StoreMlogs implements Mlogs {
     await this.#store.deleteObjects([...new Set(indices)]);
   }
 
-  async *list(
-    options: { mediaClass?: MediaClass | undefined } = {},
-  ): AsyncIterable<MlogProperties> {
+  list(options: ListOptions = {}): AsyncIterable<MlogProperties> {
+    return abandonableItems('list', options?.signal, this.#list(options));
+  }
+
+  async *#list(options: ListOptions): AsyncGenerator<MlogProperties> {
     checkOptions(options);
     if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
     this.#store.assertOpen();
@@ -126,6 +144,11 @@ export class StoreMlogs implements Mlogs {
   }
 
   async #openLog(id: MlogId, compactionSemantics: boolean): Promise<OpenMlog> {
+    const name = `mlog ${printObjectId(id)}`;
+    return this.#store.openingLog(id, name, () => this.#openLogNow(id, compactionSemantics));
+  }
+
+  async #openLogNow(id: MlogId, compactionSemantics: boolean): Promise<OpenMlog> {
     const store = this.#store;
     const index = this.#indexOf(id);
     const place = placeOfObject(store, index, id);
@@ -150,6 +173,7 @@ export class StoreMlogs implements Mlogs {
       log.onDurable = () => marks.note(log);
       marks.noteOpened(log);
     }
+    log.onFailure = (error) => store.objectFailed(id, `${name}: close and reopen it`, error);
     const open: OpenMlog = new OpenMlog(id, log, {
       compactionSemantics,
       markers,

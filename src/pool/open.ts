@@ -1,6 +1,8 @@
+import { abandonable } from '../base/abandon.ts';
 import { MpoolError } from '../base/errors.ts';
 import type { Host } from '../device/host.ts';
 import { activate, type ActivateOptions } from './activate.ts';
+import { SLOW_DEVICE_MS_MAX } from './device-health.ts';
 import type { LocalPool, OpenOptions } from './api.ts';
 import type { Environment } from './environment.ts';
 import { locatePool, type PoolPaths, type SearchPlaces } from './find-pools.ts';
@@ -29,7 +31,19 @@ interface ActivePool {
  * is refused here too: readers and a writer do not go together.
  * @throws ERR_MPOOL_BUSY when another process has it, or a handle here that does not go with the options
  */
-export async function openPool(
+export function openPool(
+  environment: Environment,
+  target: string,
+  options: OpenOptions,
+  where: SearchPlaces,
+): Promise<LocalPool> {
+  // One that opens after all is nobody's.
+  const letGo = (pool: LocalPool): void => void pool.close({ force: true }).catch(() => {});
+  const work = (): Promise<LocalPool> => openNow(environment, target, options, where);
+  return abandonable('open', options?.signal, work, letGo);
+}
+
+async function openNow(
   environment: Environment,
   target: string,
   options: OpenOptions,
@@ -39,6 +53,7 @@ export async function openPool(
   if (options.parameters !== undefined) checkParameters(options.parameters);
   integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
   checkVerifyBytes(options.verifyBytes);
+  integerIn('slowDeviceMs', options.slowDeviceMs, 1, SLOW_DEVICE_MS_MAX);
   const paths = await locatePool(environment.host, target, where);
   refuseAborted(options);
   const pool = await openLocated(environment, paths, options);
@@ -103,6 +118,7 @@ function begin(environment: Environment, paths: PoolPaths, options: OpenOptions)
     discard: options.discard !== false,
     checksumCacheBytes: options.checksumCacheBytes,
     verifyBytes: options.verifyBytes,
+    slowDeviceMs: options.slowDeviceMs,
   };
   return {
     shared: activate(environment, activation).then(sharePool),

@@ -1,3 +1,4 @@
+import { abandonable } from '../base/abandon.ts';
 import { formatUuid } from '../base/bytes.ts';
 import { isMpoolError, MpoolError } from '../base/errors.ts';
 import { Serial } from '../base/serial.ts';
@@ -5,6 +6,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { namesOfFeatures } from '../format/features.ts';
 import { FORMAT_VERSION, type Superblock } from '../format/superblock.ts';
 import type {
+  CloseOptions,
   DeviceInfo,
   LocalPool,
   MapOptions,
@@ -86,13 +88,16 @@ export class StorePool implements LocalPool {
     return this.#shared.mdcs;
   }
 
-  async map(ids: readonly MblockId[], options: MapOptions = {}): Promise<MblockMap> {
-    return this.#store().maps.map(ids, options, this);
+  map(ids: readonly MblockId[], options: MapOptions = {}): Promise<MblockMap> {
+    const letGo = (map: MblockMap): void => void map.unmap().catch(() => {});
+    const work = async (): Promise<MblockMap> => this.#store().maps.map(ids, options, this);
+    return abandonable('map', options?.signal, work, letGo);
   }
 
+  /** Waits for nothing: there is nothing to abandon. */
   async info(): Promise<PoolInfo> {
     const store = this.#store();
-    const { superblock, fault } = store;
+    const { superblock, problems, fault } = store;
     return {
       name: superblock.name,
       uuid: this.uuid,
@@ -101,8 +106,9 @@ export class StorePool implements LocalPool {
       generation: superblock.generation,
       createdMs: superblock.createdMs,
       readOnly: store.readOnly,
-      health: fault === undefined ? 'optimal' : 'faulted',
+      health: store.health.state,
       fault,
+      problems,
       mdcCount: 1 + store.poolRecords.mdcs.length,
       parameters: store.parameters,
       devices: await this.devices(),
@@ -206,8 +212,14 @@ export class StorePool implements LocalPool {
     };
   }
 
-  close(options: { force?: boolean | undefined } = {}): Promise<void> {
-    const force = options.force === true;
+  close(options: CloseOptions = {}): Promise<void> {
+    const closing = this.#closeOnce(options.force === true);
+    // Whoever abandons it need not learn how it ends.
+    if (options.signal !== undefined) closing.catch(() => {});
+    return abandonable('close', options.signal, () => closing);
+  }
+
+  #closeOnce(force: boolean): Promise<void> {
     if (this.#closing === null) this.#closing = this.#close(force);
     else if (force) {
       this.#closing = this.#closing.catch((error: unknown) => {

@@ -7,7 +7,7 @@ import { OBJECT_TYPE_MBLOCK, printObjectId, typeOfId } from '../format/object-id
 import { blankObjectRecord, type ObjectRecord, ROLE_LOG_A, ROLE_LOG_B } from '../format/records.ts';
 import type { ScrubOptions, ScrubReport } from './api.ts';
 import { MblockCheck } from './check-data.ts';
-import { Findings, type CheckLocation } from './check-findings.ts';
+import { type CheckFinding, type CheckLocation, Findings } from './check-findings.ts';
 import type { CheckedDevice, LogChecks } from './check-logs.ts';
 import { checkCapacitySuperblocks, checkStagingSuperblocks } from './check-superblocks.ts';
 import type { LogPlace } from './frame-cursor.ts';
@@ -102,7 +102,20 @@ export class Scrub {
       signal?.removeEventListener('abort', stop);
     }
     const report = this.#findings.report(clock.monotonicMs() - startMs);
+    this.#noteDamage(report.findings);
     return { ...report, complete, ...(complete ? {} : { cursor: this.#cursor }) };
+  }
+
+  /** What was found of objects that are still there, and of the pool's own structures. */
+  #noteDamage(findings: readonly CheckFinding[]): void {
+    const { health, table } = this.#store;
+    for (const { severity, structure, location, objectId, message } of findings) {
+      if (severity === 'note' || structure === 'device') continue;
+      if (objectId !== undefined && table.findId(BigInt(objectId)) < 0) continue;
+      const { device, offsetBytes } = location;
+      const where = `${structure} at byte ${offsetBytes} of ${device}`;
+      health.note('damaged', `${where}: ${message}`, objectId ?? device);
+    }
   }
 
   async #everything(): Promise<void> {

@@ -1,4 +1,4 @@
-import { MpoolError } from '../base/errors.ts';
+import { isMpoolError, MpoolError } from '../base/errors.ts';
 import type { EngineChoice } from '../device/host.ts';
 import type { Extent } from '../format/extent.ts';
 import { CLASS_CAPACITY, CLASS_STAGING } from '../format/device-descriptor.ts';
@@ -7,8 +7,9 @@ import type { Superblock } from '../format/superblock.ts';
 import type { MediaClass, PoolParameters, Recovery } from './api.ts';
 import type { Catalog } from './catalog.ts';
 import { ChecksumCache } from './checksum-cache.ts';
+import { noteEngine, watchDevice } from './device-health.ts';
 import type { Environment, MappableStore, StoreMaps } from './environment.ts';
-import { Health } from './health.ts';
+import { Health, type PoolProblem } from './health.ts';
 import { LostWrites } from './lost-writes.ts';
 import { MblockReader, type ReaderContext } from './mblock-reader.ts';
 import type { Media } from './media.ts';
@@ -42,6 +43,8 @@ export interface StoreParts {
   /** For devices that join later. */
   discard: boolean;
   engine: EngineChoice | undefined;
+  /** After how long an operation is slow. */
+  slowDeviceMs: number;
 }
 
 /**
@@ -87,6 +90,7 @@ export class Store implements ReaderContext, MappableStore {
   deleteCount = 0;
   readonly #deleting = new Set<number>();
   readonly #opening = new Set<Promise<unknown>>();
+  readonly #slowDeviceMs: number;
   #failure: MpoolError | null = null;
   #closed = false;
   #closing: Promise<void> | null = null;
@@ -109,6 +113,7 @@ export class Store implements ReaderContext, MappableStore {
     this.readOnly = parts.readOnly;
     this.discard = parts.discard;
     this.engine = parts.engine;
+    this.#slowDeviceMs = parts.slowDeviceMs;
     this.cache = new ChecksumCache(parts.checksumCacheBytes);
     this.reader = new MblockReader(this);
     this.maps = parts.environment.mcache.mapsOf(this);
@@ -116,7 +121,10 @@ export class Store implements ReaderContext, MappableStore {
     this.lostWrites = new LostWrites(this);
     this.poolRecords.log.onFailure = (error) => this.fail(error);
     this.catalog.log.onFailure = (error) => this.fail(error);
-    for (const media of this.allMedia) media.gate.onFailure = (error) => this.fail(error);
+    for (const media of this.allMedia) this.watch(media);
+    if (this.superblock.staging !== undefined && this.staging === undefined) {
+      this.health.note('device-missing', 'the staging device is missing');
+    }
   }
 
   get name(): string {
@@ -138,16 +146,19 @@ export class Store implements ReaderContext, MappableStore {
     return this.staging === undefined ? [this.capacity] : [this.capacity, this.staging];
   }
 
-  /** Why the pool is not at its best, or undefined. */
+  /** Why the pool is faulted, or undefined. */
   get fault(): string | undefined {
-    if (this.#failure !== null) return `a write failed: ${this.#failure.message}`;
-    if (this.superblock.staging !== undefined && this.staging === undefined) {
-      return 'the staging device is missing';
-    }
-    return undefined;
+    return this.health.fault;
+  }
+
+  /** What is not as it should be, the worst first. */
+  get problems(): PoolProblem[] {
+    for (const { device } of this.allMedia) noteEngine(device, this.health);
+    return this.health.problems;
   }
 
   fail(error: MpoolError): void {
+    if (this.#failure === null) this.health.note('failed', `a write failed: ${error.message}`);
     this.#failure ??= error;
     // Of a change that failed only media knows whether it counts: no space may be given away.
     for (const media of this.allMedia) media.freeze();
@@ -166,6 +177,44 @@ export class Store implements ReaderContext, MappableStore {
         cause: this.#failure,
       });
     }
+  }
+
+  /** A write or flush failed, and with it one object: unless the whole pool failed, which says more. */
+  objectFailed(id: bigint, what: string, error: MpoolError): void {
+    if (this.#failure !== null) return;
+    this.health.note('object-failed', `${what}: ${error.message}`, printObjectId(id));
+  }
+
+  /** What was read of a committed object is not what was written. */
+  damaged(index: number, message: string): void {
+    if (this.table.isDeleted(index)) return;
+    this.health.note('damaged', message, printObjectId(this.table.idAt(index)));
+  }
+
+  /** Notes what an error says of a log, when it says that it is damaged. */
+  logTrouble(id: bigint, name: string, error: unknown): void {
+    if (!isMpoolError(error, 'ERR_MPOOL_CHECKSUM') && !isMpoolError(error, 'ERR_MPOOL_CORRUPT'))
+      return;
+    this.health.note('damaged', `${name}: ${error.message}`, printObjectId(id));
+  }
+
+  /** Opens a log: what was wrong with it is over when it can be, and noted when not. */
+  async openingLog<T>(id: bigint, name: string, open: () => Promise<T>): Promise<T> {
+    try {
+      const log = await open();
+      this.health.forget(() => printObjectId(id));
+      return log;
+    } catch (error) {
+      this.logTrouble(id, name, error);
+      throw error;
+    }
+  }
+
+  /** From now on what goes wrong with the device is noted. */
+  watch({ device, gate }: Media): void {
+    const { health, environment } = this;
+    gate.onFailure = (error) => this.fail(error);
+    watchDevice(device, { clock: environment.clock, health, slowMs: this.#slowDeviceMs });
   }
 
   media(classCode: number): Media | undefined {
@@ -258,6 +307,7 @@ export class Store implements ReaderContext, MappableStore {
         this.#deleting.delete(index);
         this.#countsOf(index).add(this.table, index, -1);
         this.deleteCount += 1;
+        this.health.forget(() => printObjectId(this.table.idAt(index)));
         if (this.table.markDeleted(index)) this.reclaim(index);
       });
     } finally {
@@ -389,6 +439,7 @@ export class Store implements ReaderContext, MappableStore {
       const media = this.media(table.mediaClass(index));
       if (media !== undefined && !media.space.markUsed(extentOf(table, index))) {
         table.markBad(index);
+        this.damaged(index, `${printObjectId(table.idAt(index))} shares its space with another`);
       }
       this.#countsOf(index).add(table, index, 1);
       count += 1;

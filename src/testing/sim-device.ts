@@ -7,6 +7,7 @@ import type { Prng } from '../base/prng.ts';
 import type { Device, Done, Durability } from '../device/device.ts';
 import type { DeviceMapping } from '../device/device-mapping.ts';
 import { ioError } from '../device/io-error.ts';
+import type { IoWatch } from '../device/io-watch.ts';
 import type { FaultEffect, OperationInfo } from './faults.ts';
 import { FaultyDisk } from './faulty-disk.ts';
 import type { Action, Operations } from './operations.ts';
@@ -55,6 +56,7 @@ export class SimDevice implements Device {
   readonly readOnly: boolean;
   readonly sectorBytes: number;
   readonly optimalWriteBytes = 65_536;
+  ioWatch: IoWatch | undefined;
   readonly #disk: SimDisk;
   readonly #medium: FaultyDisk;
   readonly #cache: SimPageCache;
@@ -226,7 +228,12 @@ export class SimDevice implements Device {
     const usable = buffer !== undefined && this.canUse(buffer);
     if (usable) buffers.borrow(buffer);
     this.#inFlight++;
+    const { op, offsetBytes, lengthBytes } = action.info;
+    const isWatched = op === 'read' || op === 'write' || op === 'flush' || op === 'discard';
+    const watch = isWatched ? this.ioWatch : undefined;
+    const watched = isWatched ? watch?.began(op, offsetBytes, lengthBytes) : undefined;
     const done: Done = (error) => {
+      if (watched !== undefined) watch!.ended(watched);
       if (usable) buffers.giveBack(buffer);
       this.#inFlight--;
       try {

@@ -112,6 +112,7 @@ export function fakeInfo(found: FoundPool): PoolInfo {
     },
     lost: [],
     lostCount: 0,
+    problems: [],
     mdcCount: 1,
     parameters: {
       uid: 0,

@@ -248,7 +248,13 @@ test('a daemon, its clients and their reapers have documents', async () => {
     ttlMs: 5000,
     budgetBytes: null,
   };
-  const info = { ...fakeInfo(fakeFound('held', 1)), health: 'faulted' as const, fault: 'failed' };
+  const problem = { kind: 'damaged' as const, message: 'rotten', sinceMs: 1.7e12, count: 2 };
+  const info = {
+    ...fakeInfo(fakeFound('held', 1)),
+    health: 'faulted' as const,
+    fault: 'failed',
+    problems: [{ ...problem, object: '0x1101' }],
+  };
   const daemon: Partial<Daemon> = {
     rundir: '/run/mpool',
     pools: async () => [{ ...info, clientCount: 1 }],

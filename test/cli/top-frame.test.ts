@@ -19,7 +19,15 @@ import { formatAge, formatCount, formatLatency } from '../../src/cli/top/numbers
 import { ratesBetween } from '../../src/cli/top/rates.ts';
 import type { DaemonView } from '../../src/cli/top/daemon-lines.ts';
 import type { ClientInfo } from '../../src/client.ts';
-import { fakeClient, fakePool, GIB, laterMetrics, MIB, snapshot } from './top-fixture.ts';
+import {
+  fakeClient,
+  fakeMetrics,
+  fakePool,
+  GIB,
+  laterMetrics,
+  MIB,
+  snapshot,
+} from './top-fixture.ts';
 
 const OPTIONS: FrameOptions = {
   columns: 80,
@@ -313,6 +321,25 @@ test('texts are as wide as a terminal shows them', () => {
   assert.equal(paintLine([span('abc', 'bad')], 3, false), 'abc');
   assert.equal(paintLine([span('abc', 'bad')], 4, false), 'abc\u001b[K');
   assert.equal(paintLine([span('abc', 'bad')], 4, true), '\u001b[31mabc\u001b[0m\u001b[K');
+});
+
+test('a pool that is degraded: what is wrong with it, as far as there is room', () => {
+  const problems = ['a', 'b', 'c', 'd'].map((message) => ({ kind: 'damaged', message }));
+  const named = fakePool({ name: 'rotten', health: 'degraded', problems });
+  const later = fakePool({ name: 'newer', health: 'peckish' });
+  const metrics = fakeMetrics({ pools: [fakePool(), named, later] });
+  const rates = ratesBetween(undefined, snapshot(1000, metrics));
+  const { lines } = drawFrame([{ rundir: '/run/mpool', rates, problem: undefined }], OPTIONS);
+  const texts = lines.map((line) => plainText(line).trimEnd());
+  assert.match(texts[0]!, /3 pools {2}2 degraded/);
+  const at = texts.findIndex((text) => /^rotten +degraded/.test(text));
+  assert.deepEqual(texts.slice(at + 1, at + 5), ['  a', '  b', '  c', '  and 1 more']);
+  assert.ok(
+    texts.some((text) => /^newer +degraded/.test(text)),
+    'what is not known is not well',
+  );
+  const styles = new Map(lines.flat().map(({ text, style }) => [text.trim(), style]));
+  assert.equal(styles.get('degraded'), 'busy');
 });
 
 test('colours: a fault is red, what is nearly full or busy is yellow', () => {

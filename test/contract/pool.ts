@@ -53,6 +53,54 @@ export function poolContract(contract: Contract): void {
     assert.deepEqual([objectCount, checksumErrors], [3, 0], 'the mblock and the root MDC');
   });
 
+  it('a signal ends the waiting of whatever waits and writes nothing, and else does no harm', async (t) => {
+    const { pool } = await fresh(t);
+    const content = pattern(5000);
+    const mblock = await committed(pool, content);
+    const { mlog, ...rest } = await everything(pool);
+    await mlog.append('a', { sync: true });
+    await rest.mblock.abort();
+    const into = new Uint8Array(5000);
+    const reader = mlog.reader();
+    const map = await pool.map([mblock.id], { signal: new AbortController().signal });
+    const range = { offsetBytes: 1, lengthBytes: 9 };
+    const calls = (signal: AbortSignal): Record<string, () => Promise<unknown>> => ({
+      info: () => pool.info({ signal }),
+      find: () => pool.mblocks.find(mblock.id, { signal }),
+      listMblocks: () => allOf(pool.mblocks.list({ signal })),
+      listMlogs: () => allOf(pool.mlogs.list({ signal, mediaClass: 'capacity' })),
+      listMdcs: () => allOf(pool.mdcs.list({ signal })),
+      readById: () => pool.mblocks.read(mblock.id, 1, 9, { signal }),
+      read: () => mblock.read(1, 9, { signal }),
+      readInto: () => mblock.readInto(0, into, { signal }),
+      readMany: () => mblock.readMany([range, range], { signal }),
+      properties: () => pool.mlogs.properties(mlog.id, { signal }),
+      openMlog: async () => (await pool.mlogs.open(mlog.id, { signal })).close(),
+      root: async () => (await pool.mdcs.root({ signal })).close(),
+      openMdc: async () => (await pool.mdcs.open(rest.root.id, { signal })).close(),
+      next: () => reader.next({ signal }),
+      records: () => texts(mlog.records({ signal })),
+      map: async () => (await pool.map([mblock.id], { signal })).unmap(),
+      getPages: () => map.getPages(0, [0], { signal }),
+      readMap: () => map.read(0, 1, 9, { signal }),
+    });
+    const reason = new Error('enough');
+    for (const [name, call] of Object.entries(calls(AbortSignal.abort(reason)))) {
+      // The embedded store has it at hand.
+      if (name === 'info' && (await pool.info({ signal: AbortSignal.abort() }).catch(() => null)))
+        continue;
+      const error = await call().then(
+        () => assert.fail(`${name} was not abandoned`),
+        (thrown: Error & { code: string }) => thrown,
+      );
+      assert.deepEqual([error.code, error.cause], ['ERR_MPOOL_ABORTED', reason], name);
+    }
+    for (const call of Object.values(calls(new AbortController().signal))) await call();
+    assert.deepEqual(Buffer.from(into), content);
+    await map.unmap();
+    await pool.close({ force: true, signal: new AbortController().signal });
+  });
+
   it('close is refused while something is held, naming it, and can be tried again', async (t) => {
     const { pool } = await fresh(t);
     const held = await everything(pool);

@@ -20,7 +20,7 @@ const texts = (records: Uint8Array[]): string[] => records.map((r) => Buffer.fro
 
 async function readAll(log: Log): Promise<string[]> {
   const records: Uint8Array[] = [];
-  for await (const record of new LogReader(() => log)) records.push(record);
+  for await (const record of new LogReader(() => log).all()) records.push(record);
   return texts(records);
 }
 

@@ -472,11 +472,13 @@ test('after a failed write a log says so for ever, and reading goes on', async (
     assert.equal((error.cause as { code: string }).code, 'ERR_MPOOL_IO', 'the first cause');
   });
   assert.equal(String(Buffer.from((await log.reader().next())!)), 'kept');
-  assert.equal((await pool.info()).health, 'optimal', 'the pool itself is well');
+  const { health, problems } = await pool.info();
+  assert.deepEqual([health, problems.map(({ kind }) => kind)], ['degraded', ['object-failed']]);
   await refuses(() => log.close(), 'ERR_MPOOL_FAILED');
   await log.close();
   const again = await pool.mlogs.open(log.id);
   assert.deepEqual(await texts(again.records()), ['kept']);
+  assert.equal((await pool.info()).health, 'optimal', 'it is well again');
   await again.append('goes on', { sync: true });
   await again.close();
   await closeClean(setup);

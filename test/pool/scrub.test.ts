@@ -71,6 +71,8 @@ async function openAgain(host: SimHost, readOnly = false): Promise<Opened> {
     engine: undefined,
     discard: true,
     checksumCacheBytes: undefined,
+    // Simulated time passes in steps of a quarter of it.
+    slowDeviceMs: 40,
   });
   const pool = new StorePool(sharePool(store), (force) => store.shutdown(force));
   return { host, pool, store };

@@ -36,7 +36,7 @@ export const status = command({
   columns: STATUS_COLUMNS,
   details: [
     'Exit status 0: one runs, and its pools that you may open are well. 1: none runs, or a ' +
-      'pool is faulted, which is told.',
+      'pool is degraded or faulted, and what is wrong with it is told: see mpool-list(8).',
     JSON_IS_WHOLE,
   ],
   examples: ['mpool status', 'mpool status --json'],
@@ -47,13 +47,24 @@ export const status = command({
     const pools = await activePools(running);
     const faulted = pools.filter(({ info }) => info.health !== 'optimal');
     if (call.options.has('json')) {
-      const faults = faulted.map(({ info: { name, uuid, fault } }) => ({ name, uuid, fault }));
+      const faults = faulted.map(({ info: { name, uuid, health, fault, problems } }) => ({
+        name,
+        uuid,
+        health,
+        fault,
+        problems,
+      }));
       const content = { daemons: rows, faults, pools: pools.map(({ info }) => featuresOf(info)) };
       await context.out.write(jsonDocument('status', content));
     } else {
       await writeTable(call, context, STATUS_COLUMNS, rows);
     }
-    for (const { info } of faulted) context.note(`${info.name}: ${info.fault ?? 'faulted'}`);
+    for (const { info } of faulted) {
+      const told = info.problems.map(({ message }) => message);
+      for (const message of told.length > 0 ? told : [info.fault ?? info.health]) {
+        context.note(`${info.name}: ${message}`);
+      }
+    }
     return faulted.length > 0 ? 1 : 0;
   },
 });

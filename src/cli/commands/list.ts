@@ -16,10 +16,11 @@ export const list = command({
   options: ['noresolve', 'nosuffix', 'yaml'],
   columns: LIST_COLUMNS,
   details: [
-    'HEALTH is optimal, faulted (a device is missing or damaged), offline (not readable ' +
-      'for you) or busy (another process has the pool; only it knows the space). With -v it ' +
-      'is told why a pool is not optimal. Pools that are active in a daemon are shown ' +
-      'wherever they are.',
+    'HEALTH is optimal, degraded (it serves, but an object is damaged, a device slow or the ' +
+      'like), faulted (a device is missing or damaged, or the pool failed), offline (not ' +
+      'readable for you) or busy (another process has the pool; only it knows the space). It is ' +
+      'told why a pool is degraded or faulted, and with -v why it is offline or busy. Pools ' +
+      'that are active in a daemon are shown wherever they are.',
     ALL_THAT_FIT,
     JSON_IS_WHOLE,
   ],

@@ -4,16 +4,17 @@
  */
 import { isMpoolError, MpoolError } from '../../base/errors.ts';
 import type { ActivePool } from '../active-pools.ts';
-import type { FoundPool, PoolInfo } from '../../pool/api.ts';
+import type { FoundPool, PoolHealth, PoolInfo } from '../../pool/api.ts';
 import type { Call, Context } from '../command.ts';
 import { describeFailure } from '../failure.ts';
 import { checkInterrupt, findPools, type KnownPool, usePool, whyMissing } from './common.ts';
 
 /**
- * optimal: all is well. faulted: a device is missing, or it cannot be opened for what it holds.
- * offline: it may not be read. busy: another process has it, and no daemon tells of it.
+ * optimal: all is well. degraded: it serves, and something is not as it should be. faulted: a device is
+ * missing, or it cannot be opened for what it holds. offline: it may not be read. busy: another process
+ * has it, and no daemon tells of it.
  */
-type Health = 'optimal' | 'faulted' | 'offline' | 'busy';
+type Health = PoolHealth | 'offline' | 'busy';
 
 export interface SurveyedPool {
   found: FoundPool;
@@ -44,7 +45,10 @@ export async function survey(
     const { name } = pool.found;
     if (note !== undefined && verb === 'get' && call.words.length > 0 && info === undefined) {
       context.note(`get: mpool ${name}: ${note}`);
-    } else if (note !== undefined && (call.verbosity > 0 || health === 'faulted')) {
+    } else if (
+      note !== undefined &&
+      (call.verbosity > 0 || info?.health === health || health === 'faulted')
+    ) {
       context.note(`${name}: ${note}`);
     }
     pools.push(surveyed);
@@ -86,8 +90,12 @@ async function ask(found: FoundPool, context: Context, force: boolean): Promise<
   return { found, active: undefined, info, health: info.health, note: noteOf(info) };
 }
 
-function noteOf({ health, fault }: PoolInfo): string | undefined {
-  return health === 'faulted' ? (fault ?? 'faulted') : undefined;
+/** Of a pool that is not optimal, what is worst, and how much more there is. */
+export function noteOf({ health, fault, problems }: PoolInfo): string | undefined {
+  if (health === 'optimal') return undefined;
+  const [worst] = problems;
+  const more = problems.length > 1 ? `, and ${problems.length - 1} more` : '';
+  return `${fault ?? worst?.message ?? health}${more}`;
 }
 
 function unopened(found: FoundPool, error: unknown): SurveyedPool {

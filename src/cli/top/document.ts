@@ -39,12 +39,13 @@ function daemonJson(rundir: string, rates: DaemonRates): object {
 }
 
 function poolJson({ figures, perSecond, ...rest }: PoolRates): object {
-  const { name, uuid, fault } = figures;
+  const { name, uuid, fault, problems } = figures;
   return {
     name,
     uuid,
     health: healthOf(figures),
     fault,
+    problems,
     clientCount: orNull(figures.clientCount),
     leaseCount: orNull(figures.leaseCount),
     mappedCount: orNull(figures.mappedCount),

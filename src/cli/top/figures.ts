@@ -46,7 +46,10 @@ export interface PoolCounters {
 export interface PoolFigures {
   name: string;
   uuid: string;
+  health: string;
   fault: string | undefined;
+  /** Sentences. */
+  problems: readonly string[];
   clientCount: number | undefined;
   leaseCount: number | undefined;
   mappedCount: number | undefined;
@@ -108,7 +111,11 @@ function poolFigures(fields: Fields): PoolFigures {
   return {
     name: textOf(fields['name']) ?? '?',
     uuid: textOf(fields['uuid']) ?? '',
+    health: textOf(fields['health']) ?? (textOf(fields['fault']) ? 'faulted' : 'optimal'),
     fault: textOf(fields['fault']),
+    problems: listOf(fields['problems']).flatMap(
+      (problem) => textOf(fieldsOf(problem)['message']) ?? [],
+    ),
     clientCount: numberOf(fields['clients']),
     leaseCount: numberOf(fields['leases']),
     mappedCount: numberOf(fields['mappedObjects']),

@@ -1,9 +1,10 @@
 /** One picture of all daemons, of as many lines as there are rows; pure. */
+import type { PoolHealth } from '../../client.ts';
 import { CLIENT_SORTS, clientColumns, sortClients } from './client-table.ts';
 import { daemonLines, type DaemonView } from './daemon-lines.ts';
 import { fitLine, lineOf, part, span, type Line } from './line.ts';
 import { formatCount } from './numbers.ts';
-import { poolLines, type PoolLines } from './pool-lines.ts';
+import { healthOf, poolLines, type PoolLines } from './pool-lines.ts';
 import type { ClientRates, PoolRates } from './rates.ts';
 import { tableLines } from './table.ts';
 
@@ -66,7 +67,9 @@ function titleLine(
   const { offset, clientRows, columns } = options;
   const last = Math.min(offset + clientRows, clients.length);
   const shown = last - offset < clients.length ? `, ${offset + 1} to ${last} shown` : '';
-  const faulted = pools.filter(({ figures }) => figures.fault !== undefined).length;
+  const inState = (health: PoolHealth): number =>
+    pools.filter(({ figures }) => healthOf(figures) === health).length;
+  const [faulted, degraded] = [inState('faulted'), inState('degraded')];
   const parts = [
     part(9, 'mpool top', 'heading'),
     part(8, options.time),
@@ -74,6 +77,7 @@ function titleLine(
     ...(views.length > 1 ? [part(2, `${views.length} daemons`)] : []),
     part(5, counted(pools.length, 'pool')),
     ...(faulted > 0 ? [part(7, `${faulted} faulted`, 'bad')] : []),
+    ...(degraded > 0 ? [part(7, `${degraded} degraded`, 'busy')] : []),
     part(6, `${counted(clients.length, 'client')}${last > offset ? shown : ''}`),
     part(4, `by ${CLIENT_SORTS[options.sort % CLIENT_SORTS.length]!.name}`),
     ...(options.isPaused ? [part(10, 'PAUSED', 'busy')] : []),

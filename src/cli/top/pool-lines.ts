@@ -1,5 +1,6 @@
 /** What is drawn of the pools: a table of what happens in them, and the state of each beneath its row. */
 import { PAGE_BYTES } from '../../base/units.ts';
+import type { PoolHealth } from '../../client.ts';
 import type { ClassFigures, PoolFigures, ReaperFigures } from './figures.ts';
 import { fitLine, lineOf, part, span, type Line, type Part, type Style } from './line.ts';
 import { formatBytes, formatCount, formatShare } from './numbers.ts';
@@ -11,6 +12,14 @@ const SPACE_BUSY = 0.9;
 const SPACE_BAD = 0.98;
 /** At 1 no memory is free for what is read. */
 const PRESSURE_BUSY = 0.9;
+
+const HEALTH_STYLES: Readonly<Record<PoolHealth, Style | undefined>> = {
+  optimal: undefined,
+  degraded: 'busy',
+  faulted: 'bad',
+};
+/** Beneath a pool's row; `mpool status` tells all. */
+const PROBLEMS_SHOWN = 3;
 
 const COLUMNS: readonly TableColumn<PoolRates>[] = [
   {
@@ -25,7 +34,7 @@ const COLUMNS: readonly TableColumn<PoolRates>[] = [
     priority: 12,
     columnsMin: 7,
     cell: ({ figures }) => healthOf(figures),
-    style: ({ figures }) => (figures.fault === undefined ? undefined : 'bad'),
+    style: ({ figures }) => HEALTH_STYLES[healthOf(figures)],
   },
   { heading: '>CLIENTS', priority: 4, cell: ({ figures }) => formatCount(figures.clientCount) },
   {
@@ -78,14 +87,19 @@ export function poolLines(pools: readonly PoolRates[], columns: number): PoolLin
   };
 }
 
-export function healthOf({ fault }: PoolFigures): 'optimal' | 'faulted' {
-  return fault === undefined ? 'optimal' : 'faulted';
+/** One that a daemon to come may tell, and this does not know, is something wrong. */
+export function healthOf({ health }: PoolFigures): PoolHealth {
+  return health === 'optimal' || health === 'faulted' ? health : 'degraded';
 }
 
-function faultLines({ fault, checksumErrors = 0 }: PoolFigures, columns: number): Line[] {
-  const told = fault === undefined ? [] : [fault];
+function faultLines(figures: PoolFigures, columns: number): Line[] {
+  const { fault, problems, checksumErrors = 0 } = figures;
+  const told = problems.slice(0, PROBLEMS_SHOWN);
+  if (problems.length === 0 && fault !== undefined) told.push(fault);
+  if (problems.length > told.length) told.push(`and ${problems.length - told.length} more`);
   if (checksumErrors > 0) told.push(`${formatCount(checksumErrors)} pages with a wrong checksum`);
-  return told.map((text) => fitLine([span('  '), span(text, 'bad')], columns));
+  const style = HEALTH_STYLES[healthOf(figures)] ?? 'bad';
+  return told.map((text) => fitLine([span('  '), span(text, style)], columns));
 }
 
 function classLine(figures: ClassFigures, columns: number): Line {

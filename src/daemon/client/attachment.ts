@@ -1,10 +1,13 @@
 import { close } from 'node:fs';
 import { promisify } from 'node:util';
+import type { Clock } from '../../base/clock.ts';
 import type { MpoolError } from '../../base/errors.ts';
 import type { Device } from '../../device/device.ts';
 import type { EngineChoice } from '../../device/host.ts';
 import type { MediaClass, PoolParameters } from '../../pool/api.ts';
+import { noteEngine, watchDevice } from '../../pool/device-health.ts';
 import type { MappableStore, Mcache, StoreMaps } from '../../pool/environment.ts';
+import type { Health } from '../../pool/health.ts';
 import type { ClientChannel } from '../client-channel.ts';
 import { receiveDescriptors } from '../descriptors.ts';
 import type { DeviceForClient, Hello } from '../protocol.ts';
@@ -20,6 +23,7 @@ export interface AttachmentOptions {
   path: string;
   /** For the connection that fetches descriptors. */
   hello: (token: string) => Hello;
+  clock: Clock;
   mcache: Mcache;
   engine: EngineChoice | undefined;
   checksumCacheBytes: number | undefined;
@@ -42,6 +46,7 @@ export class Attachment {
   /** Of a pool opened for writing. */
   readonly slots: ClientSlots | undefined;
   readonly #options: AttachmentOptions;
+  #watching: { health: Health; slowMs: number } | undefined;
   #devices: readonly PassedDevice[];
   #retired: readonly PassedDevice[] = [];
   #opening: Promise<void> | undefined;
@@ -92,6 +97,27 @@ export class Attachment {
     return this.#deviceOf(classCode);
   }
 
+  /** From now on what is found wrong with devices and objects is noted. */
+  watch(health: Health, slowMs: number): void {
+    this.#watching = { health, slowMs };
+    this.leases.health = health;
+    this.#watchDevices();
+  }
+
+  #watchDevices(): void {
+    if (this.#watching === undefined) return;
+    const { health, slowMs } = this.#watching;
+    for (const { device } of this.#devices) {
+      watchDevice(device, { clock: this.#options.clock, health, slowMs });
+    }
+  }
+
+  /** Where the system gives, or left, this process less than was asked for. */
+  noteEngines(): void {
+    const { health } = this.#watching!;
+    for (const { device } of this.#devices) noteEngine(device, health);
+  }
+
   /** The daemon tells that devices were added or grew. */
   replaceDevices(told: readonly DeviceForClient[], token: string): void {
     const before = this.#opening;
@@ -126,6 +152,7 @@ export class Attachment {
     }
     this.#retired = [...this.#retired, ...this.#devices];
     this.#devices = devices;
+    this.#watchDevices();
   }
 
   /**

@@ -1,3 +1,4 @@
+import { abandonable, type WaitOptions } from '../../base/abandon.ts';
 import type { Readable, Writable } from 'node:stream';
 import { invalidArgument, isMpoolError, MpoolError } from '../../base/errors.ts';
 import { PAGE_BYTES } from '../../base/units.ts';
@@ -201,7 +202,11 @@ export class ClientMblock implements Mblock, Held {
     await deleteMblocks(this.#session, [this.id], options);
   }
 
-  async read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+  read(offsetBytes: number, lengthBytes: number, options?: WaitOptions): Promise<Uint8Array> {
+    return abandonable('read', options?.signal, () => this.#read(offsetBytes, lengthBytes));
+  }
+
+  async #read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     if (this.#state === 'unknown') await this.#learnOutcome();
     this.#checkRange(offsetBytes, lengthBytes);
     const into = Buffer.allocUnsafeSlow(lengthBytes);
@@ -209,9 +214,10 @@ export class ClientMblock implements Mblock, Held {
     return into;
   }
 
-  readInto(offsetBytes: number, into: Uint8Array): Promise<void> {
+  readInto(offsetBytes: number, into: Uint8Array, options?: WaitOptions): Promise<void> {
     try {
       if (!(into instanceof Uint8Array)) throw invalidArgument('into must be a Uint8Array', 'type');
+      if (options?.signal !== undefined) return this.#readCopy(offsetBytes, into, options);
       if (this.#state === 'unknown') return this.#readUnknown(offsetBytes, into);
       this.#checkRange(offsetBytes, into.length);
       return this.#object.read(offsetBytes, into);
@@ -225,15 +231,22 @@ export class ClientMblock implements Mblock, Held {
     await this.readInto(offsetBytes, into);
   }
 
+  async #readCopy(offsetBytes: number, into: Uint8Array, options: WaitOptions): Promise<void> {
+    into.set(await this.read(offsetBytes, into.length, options));
+  }
+
   async readMany(
     ranges: readonly { offsetBytes: number; lengthBytes: number }[],
+    options?: WaitOptions,
   ): Promise<Uint8Array[]> {
     checkArray('ranges', ranges);
     for (const range of ranges) {
       checkOptions(range ?? null);
       this.#checkRange(range.offsetBytes, range.lengthBytes);
     }
-    return Promise.all(ranges.map((range) => this.read(range.offsetBytes, range.lengthBytes)));
+    return Promise.all(
+      ranges.map((each) => this.read(each.offsetBytes, each.lengthBytes, options)),
+    );
   }
 
   writable(): Writable {

@@ -1,7 +1,9 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../../base/abandon.ts';
 import { invalidArgument } from '../../base/errors.ts';
 import { isMblockId, type MblockId } from '../../format/object-id.ts';
 import type {
   DeleteOptions,
+  ListOptions,
   Mblock,
   MblockProperties,
   Mblocks,
@@ -54,8 +56,8 @@ export class ClientMblocks implements Mblocks {
     });
   }
 
-  async find(id: MblockId): Promise<Mblock> {
-    return this.#found(id);
+  find(id: MblockId, options?: WaitOptions): Promise<Mblock> {
+    return abandonable('find', options?.signal, () => this.#found(id));
   }
 
   async commit(mblocks: readonly Mblock[]): Promise<void> {
@@ -81,9 +83,11 @@ export class ClientMblocks implements Mblocks {
     await deleteMblocks(this.#session, ids, options);
   }
 
-  async *list(
-    options: { mediaClass?: MediaClass | undefined } = {},
-  ): AsyncIterable<MblockProperties> {
+  list(options: ListOptions = {}): AsyncIterable<MblockProperties> {
+    return abandonableItems('list', options?.signal, this.#list(options));
+  }
+
+  async *#list(options: ListOptions): AsyncGenerator<MblockProperties> {
     checkOptions(options);
     if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
     this.#session.assertOpen();
@@ -96,8 +100,15 @@ export class ClientMblocks implements Mblocks {
     });
   }
 
-  async read(id: MblockId, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    return (await this.#found(id)).read(offsetBytes, lengthBytes);
+  read(
+    id: MblockId,
+    offsetBytes: number,
+    lengthBytes: number,
+    options?: WaitOptions,
+  ): Promise<Uint8Array> {
+    return abandonable('read', options?.signal, async () =>
+      (await this.#found(id)).read(offsetBytes, lengthBytes),
+    );
   }
 
   /** Allocations of one kind, asked for together. */

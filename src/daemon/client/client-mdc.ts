@@ -1,3 +1,4 @@
+import type { WaitOptions } from '../../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import type { Mdc, MdcId, MlogReader } from '../../pool/api.ts';
 import { recordBytes } from '../../pool/user-log.ts';
@@ -48,9 +49,9 @@ export class ClientMdc implements Mdc {
     return this.#reader();
   }
 
-  async *records(): AsyncIterable<Uint8Array> {
+  async *records(options?: WaitOptions): AsyncIterable<Uint8Array> {
     this.#assertOpen();
-    yield* this.#reader();
+    yield* this.#reader().all(options);
   }
 
   async startCompaction(): Promise<void> {

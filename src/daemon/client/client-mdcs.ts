@@ -1,3 +1,4 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { isMlogId, type MlogId, printObjectId } from '../../format/object-id.ts';
 import type { Mdc, MdcAllocation, MdcId, MdcProperties, Mdcs } from '../../pool/api.ts';
@@ -43,7 +44,11 @@ export class ClientMdcs implements Mdcs {
     };
   }
 
-  async open(id: MdcId): Promise<Mdc> {
+  open(id: MdcId, options?: WaitOptions): Promise<Mdc> {
+    return abandonable('open', options?.signal, () => this.#openHandle(id), letGo);
+  }
+
+  async #openHandle(id: MdcId): Promise<Mdc> {
     checkMdcId(id);
     const session = this.#session;
     session.assertOpen();
@@ -68,9 +73,12 @@ export class ClientMdcs implements Mdcs {
     );
   }
 
-  async root(): Promise<Mdc> {
-    this.#session.assertOpen();
-    return this.open(await this.#root());
+  root(options?: WaitOptions): Promise<Mdc> {
+    const work = async (): Promise<Mdc> => {
+      this.#session.assertOpen();
+      return this.#openHandle(await this.#root());
+    };
+    return abandonable('root', options?.signal, work, letGo);
   }
 
   async delete(id: MdcId): Promise<void> {
@@ -95,7 +103,11 @@ export class ClientMdcs implements Mdcs {
     return this.#rootId;
   }
 
-  async *list(): AsyncIterable<MdcProperties> {
+  list(options?: WaitOptions): AsyncIterable<MdcProperties> {
+    return abandonableItems('list', options?.signal, this.#list());
+  }
+
+  async *#list(): AsyncGenerator<MdcProperties> {
     this.#session.assertOpen();
     yield* listed(this.#session, async (after) => {
       const asked = after === undefined ? {} : { after };
@@ -114,4 +126,9 @@ function checkMdcId(id: MdcId): void {
   const { logA, logB } = id as { logA: MlogId | undefined; logB: MlogId | undefined };
   if (isMlogId(logA) && isMlogId(logB)) return;
   throw invalidArgument('an MDC has the ids of two mlogs', 'type');
+}
+
+/** One that opens after all is nobody's. */
+function letGo(mdc: Mdc): void {
+  mdc.close().catch(() => {});
 }

@@ -1,3 +1,4 @@
+import type { WaitOptions } from '../../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { GENERATION_MAX } from '../../format/log-header.ts';
 import type { MlogId } from '../../format/object-id.ts';
@@ -57,9 +58,9 @@ export class ClientMlog implements Mlog {
     return this.#reader();
   }
 
-  async *records(): AsyncIterable<Uint8Array> {
+  async *records(options?: WaitOptions): AsyncIterable<Uint8Array> {
     this.#assertOpen();
-    yield* this.#reader();
+    yield* this.#reader().all(options);
   }
 
   async erase(minGeneration = 0n): Promise<void> {

@@ -1,6 +1,15 @@
+import { abandonable, abandonableItems, type WaitOptions } from '../../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { isMlogId, type MlogId, printObjectId } from '../../format/object-id.ts';
-import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from '../../pool/api.ts';
+import type {
+  ListOptions,
+  MediaClass,
+  Mlog,
+  MlogAllocation,
+  MlogProperties,
+  Mlogs,
+  OpenMlogOptions,
+} from '../../pool/api.ts';
 import { checkMediaClass } from '../../pool/media.ts';
 import { checkLogOptions } from '../../pool/mlogs.ts';
 import { checkArray, checkOptions } from '../../pool/parameters.ts';
@@ -53,10 +62,13 @@ export class ClientMlogs implements Mlogs {
     };
   }
 
-  async open(
-    id: MlogId,
-    options: { compactionSemantics?: boolean | undefined } = {},
-  ): Promise<Mlog> {
+  open(id: MlogId, options: OpenMlogOptions = {}): Promise<Mlog> {
+    // One that opens after all is nobody's.
+    const letGo = (log: Mlog): void => void log.close().catch(() => {});
+    return abandonable('open', options?.signal, () => this.#openHandle(id, options), letGo);
+  }
+
+  async #openHandle(id: MlogId, options: OpenMlogOptions): Promise<Mlog> {
     checkOptions(options);
     checkMlogId(id);
     const session = this.#session;
@@ -79,7 +91,11 @@ export class ClientMlogs implements Mlogs {
     return new ClientMlog(session, id, log, compactionSemantics);
   }
 
-  async properties(id: MlogId): Promise<MlogProperties> {
+  properties(id: MlogId, options?: WaitOptions): Promise<MlogProperties> {
+    return abandonable('properties', options?.signal, () => this.#properties(id));
+  }
+
+  async #properties(id: MlogId): Promise<MlogProperties> {
     checkMlogId(id);
     this.#session.assertOpen();
     await (await this.#open.get(id))?.log.settle();
@@ -98,9 +114,11 @@ export class ClientMlogs implements Mlogs {
     if (ids.length > 0) await this.#session.request('mlog.delete', { ids: ids.map(idToWire) });
   }
 
-  async *list(
-    options: { mediaClass?: MediaClass | undefined } = {},
-  ): AsyncIterable<MlogProperties> {
+  list(options: ListOptions = {}): AsyncIterable<MlogProperties> {
+    return abandonableItems('list', options?.signal, this.#list(options));
+  }
+
+  async *#list(options: ListOptions): AsyncGenerator<MlogProperties> {
     checkOptions(options);
     if (options.mediaClass !== undefined) checkMediaClass(options.mediaClass);
     this.#session.assertOpen();

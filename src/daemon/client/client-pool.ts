@@ -1,9 +1,11 @@
+import { abandonable, type WaitOptions } from '../../base/abandon.ts';
 import { resolve } from 'node:path';
 import { isMpoolError, MpoolError } from '../../base/errors.ts';
 import { Serial } from '../../base/serial.ts';
 import { isMblockId } from '../../format/object-id.ts';
 import { checkTemperature } from '../../mcache/temperature.ts';
 import type {
+  CloseOptions,
   DeviceInfo,
   MapOptions,
   MblockId,
@@ -70,7 +72,12 @@ export class ClientPool implements Pool {
     return this.#mdcs;
   }
 
-  async map(ids: readonly MblockId[], options: MapOptions = {}): Promise<MblockMap> {
+  map(ids: readonly MblockId[], options: MapOptions = {}): Promise<MblockMap> {
+    const letGo = (map: MblockMap): void => void map.unmap().catch(() => {});
+    return abandonable('map', options?.signal, () => this.#map(ids, options), letGo);
+  }
+
+  async #map(ids: readonly MblockId[], options: MapOptions): Promise<MblockMap> {
     this.#assertOpen();
     checkOptions(options ?? null);
     checkArray('ids', ids);
@@ -103,12 +110,25 @@ export class ClientPool implements Pool {
   }
 
   /** Also brings the statistics up to date. */
-  async info(): Promise<PoolInfo> {
+  info(options?: WaitOptions): Promise<PoolInfo> {
+    return abandonable('info', options?.signal, () => this.#info());
+  }
+
+  async #info(): Promise<PoolInfo> {
     this.#assertOpen();
     const asked = this.#session.request('info', {});
     await this.#session.refreshStats();
     const { body } = await asked;
-    return { ...infoFromWire(body), readOnly: this.readOnly };
+    const info = infoFromWire(body);
+    const { health } = this.#session;
+    this.#session.attachment?.noteEngines();
+    const found = health.state === 'optimal' ? [] : health.problems;
+    return {
+      ...info,
+      readOnly: this.readOnly,
+      health: info.health === 'optimal' ? health.state : info.health,
+      problems: [...info.problems, ...found],
+    };
   }
 
   async parameters(): Promise<PoolParameters> {
@@ -184,8 +204,14 @@ export class ClientPool implements Pool {
     return { ...stats, checksumErrors: stats.checksumErrors + found };
   }
 
-  close(options: { force?: boolean | undefined } = {}): Promise<void> {
-    const force = options.force === true;
+  close(options: CloseOptions = {}): Promise<void> {
+    const closing = this.#closeOnce(options.force === true);
+    // Whoever abandons it need not learn how it ends.
+    if (options.signal !== undefined) closing.catch(() => {});
+    return abandonable('close', options.signal, () => closing);
+  }
+
+  #closeOnce(force: boolean): Promise<void> {
     if (this.#closing === null) this.#closing = this.#close(force);
     else if (force) {
       this.#closing = this.#closing.catch((error: unknown) => {

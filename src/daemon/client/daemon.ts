@@ -1,3 +1,4 @@
+import { abandonable } from '../../base/abandon.ts';
 import { resolve } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { isMpoolError, MpoolError } from '../../base/errors.ts';
@@ -14,6 +15,7 @@ import type {
   ScrubReport,
 } from '../../pool/api.ts';
 import type { Mcache } from '../../pool/environment.ts';
+import { SLOW_DEVICE_MS_MAX } from '../../pool/device-health.ts';
 import {
   checkOptions,
   checkParameters,
@@ -51,6 +53,8 @@ export interface ClientOpenOptions {
   engine?: EngineChoice | undefined;
   /** Memory for checksum tables of mblocks being read; 64 MiB by default. */
   checksumCacheBytes?: number | undefined;
+  /** A device that has not answered this process for so long is told of in info(); 30,000 by default. */
+  slowDeviceMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -96,10 +100,16 @@ export class Daemon implements AsyncDisposable {
    * path of one of its devices.
    * @throws ERR_MPOOL_NOT_FOUND when it is not active, ERR_MPOOL_ACCESS, ERR_MPOOL_BUSY, ERR_MPOOL_LIMIT
    */
-  async open(target: string, options: ClientOpenOptions = {}): Promise<Pool> {
+  open(target: string, options: ClientOpenOptions = {}): Promise<Pool> {
+    const letGo = (pool: Pool): void => void pool.close({ force: true }).catch(() => {});
+    return abandonable('open', options?.signal, () => this.#open(target, options), letGo);
+  }
+
+  async #open(target: string, options: ClientOpenOptions): Promise<Pool> {
     checkOptions(options ?? null);
     if (options.parameters !== undefined) checkParameters(options.parameters);
     integerIn('checksumCacheBytes', options.checksumCacheBytes, 0, Number.MAX_SAFE_INTEGER);
+    integerIn('slowDeviceMs', options.slowDeviceMs, 1, SLOW_DEVICE_MS_MAX);
     const { clock, mcache, client } = this.#options;
     const name = await this.#nameOf(target);
     const session = await Session.open({
@@ -111,6 +121,7 @@ export class Daemon implements AsyncDisposable {
       exclusive: options.exclusive === true,
       engine: options.engine,
       checksumCacheBytes: options.checksumCacheBytes,
+      slowDeviceMs: options.slowDeviceMs,
       signal: options.signal,
     }).catch((error: unknown) => {
       if (!isMpoolError(error, 'ERR_MPOOL_NOT_FOUND')) throw error;

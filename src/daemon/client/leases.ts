@@ -3,6 +3,7 @@ import { MIB } from '../../base/units.ts';
 import type { Device } from '../../device/device.ts';
 import { halvesOfId, type MblockId, printObjectId } from '../../format/object-id.ts';
 import { ChecksumCache } from '../../pool/checksum-cache.ts';
+import type { Health } from '../../pool/health.ts';
 import type { Media } from '../../pool/media.ts';
 import { MblockReader, type ReaderContext } from '../../pool/mblock-reader.ts';
 import type { ClientChannel } from '../client-channel.ts';
@@ -51,6 +52,8 @@ export class Leases implements ReaderContext {
   readonly table: LeaseTable;
   readonly cache: ChecksumCache;
   readonly reader: MblockReader;
+  /** Where it is noted what was read and is not what was written. */
+  health: Health | undefined;
   /** Given when there are maps. */
   maps: MappedObjects | undefined;
   readonly #parts: LeasesParts;
@@ -75,6 +78,11 @@ export class Leases implements ReaderContext {
     const device = this.#parts.device(classCode);
     // The reader uses nothing else of it.
     return device && ({ device } as Media);
+  }
+
+  damaged(index: number, message: string): void {
+    if (this.table.isDeleted(index)) return;
+    this.health?.note('damaged', message, printObjectId(this.table.idAt(index)));
   }
 
   /** Index of an object that is leased and not deleted, or -1. */
@@ -153,6 +161,7 @@ export class Leases implements ReaderContext {
   revoke(ids: Iterable<bigint>): void {
     for (const id of ids) {
       this.#parts.deleted.add(id);
+      this.health?.forget(() => printObjectId(id));
       const index = this.find(id);
       if (index >= 0 && this.table.markDeleted(index)) this.reclaim(index);
     }

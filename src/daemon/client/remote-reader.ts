@@ -1,6 +1,7 @@
+import { abandonable, type WaitOptions } from '../../base/abandon.ts';
 import { MpoolError } from '../../base/errors.ts';
 import { Serial } from '../../base/serial.ts';
-import type { MlogReader } from '../../pool/api.ts';
+import type { MlogReader, NextOptions } from '../../pool/api.ts';
 import { checkOptions, integerIn } from '../../pool/parameters.ts';
 import { idFromWire } from '../wire-values.ts';
 import type { Remote, RemoteLog } from './remote-log.ts';
@@ -36,13 +37,19 @@ export class RemoteReader implements MlogReader {
     FORGOTTEN.register(this, this.#there);
   }
 
-  next(options: { maxBytes?: number | undefined } = {}): Promise<Uint8Array | undefined> {
+  next(options: NextOptions = {}): Promise<Uint8Array | undefined> {
+    return abandonable('next', options?.signal, () => this.#next(options));
+  }
+
+  #next(options: NextOptions): Promise<Uint8Array | undefined> {
     return this.#turn.run(async () => {
       checkOptions(options);
       const { maxBytes } = options;
       integerIn('maxBytes', maxBytes, 0, Number.MAX_SAFE_INTEGER);
       const record = await this.#peek();
       if (record === undefined) return undefined;
+      // Nobody waits for it any more: it is the next one's.
+      if (options.signal?.aborted === true) return undefined;
       if (maxBytes !== undefined && record.length > maxBytes) {
         throw new MpoolError(
           'ERR_MPOOL_TOO_LARGE',
@@ -82,13 +89,17 @@ export class RemoteReader implements MlogReader {
   }
 
   /** All records from here on; closes the reader at the end. */
-  async *[Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+  async *all(options: WaitOptions = {}): AsyncGenerator<Uint8Array> {
     try {
-      for (let record = await this.next(); record !== undefined; record = await this.next()) {
+      for (;;) {
+        const record = await this.next(options);
+        if (record === undefined) return;
         yield record;
       }
     } finally {
-      await this.close();
+      const closing = this.close();
+      if (options.signal?.aborted === true) closing.catch(() => {});
+      else await closing;
     }
   }
 

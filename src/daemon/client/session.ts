@@ -2,7 +2,9 @@ import type { Clock } from '../../base/clock.ts';
 import { MpoolError } from '../../base/errors.ts';
 import type { EngineChoice } from '../../device/host.ts';
 import type { PoolParameters, PoolStats } from '../../pool/api.ts';
+import { SLOW_DEVICE_MS_DEFAULT } from '../../pool/device-health.ts';
 import type { Mcache } from '../../pool/environment.ts';
+import { Health } from '../../pool/health.ts';
 import { connectionLost } from '../channel.ts';
 import type { ChannelEnd } from '../channel.ts';
 import type { Answer, ClientChannel, NoticeHandler } from '../client-channel.ts';
@@ -27,6 +29,7 @@ export interface SessionOptions {
   exclusive: boolean;
   engine: EngineChoice | undefined;
   checksumCacheBytes: number | undefined;
+  slowDeviceMs: number | undefined;
   signal: AbortSignal | undefined;
 }
 
@@ -53,6 +56,8 @@ export interface Held {
 export class Session {
   readonly options: SessionOptions;
   readonly deleted = new DeletedIds();
+  /** What this process finds wrong, which reads and maps by itself. */
+  readonly health: Health;
   /** Open logs and uncommitted objects, in the order in which they came. */
   readonly held = new Set<Held>();
   /** Of writes that nobody waits for: see BlockWriter. */
@@ -82,6 +87,7 @@ export class Session {
 
   private constructor(options: SessionOptions) {
     this.options = options;
+    this.health = new Health(options.clock);
     this.#connection = new Connection({
       path: options.path,
       clock: options.clock,
@@ -205,16 +211,18 @@ export class Session {
     if (pool === undefined) throw connectionLost('the daemon serves no pool there');
     this.#refuseOther(pool);
     this.#pool = pool;
-    const { path, mcache, engine, checksumCacheBytes } = this.options;
+    const { path, clock, mcache, engine, checksumCacheBytes } = this.options;
     const attachment = await Attachment.make(channel, {
       path,
       hello: (token) => ({ ...this.#hello(), descriptorsFor: token }),
+      clock,
       mcache,
       engine,
       checksumCacheBytes,
       deleted: this.deleted,
       pool: this,
     });
+    attachment.watch(this.health, this.options.slowDeviceMs ?? SLOW_DEVICE_MS_DEFAULT);
     applyReaperChanges(mcache.reaper, pool.reaper);
     onNotice((name, body) => this.#notice(attachment, name, body));
     return attachment;

@@ -2,6 +2,7 @@ import { MpoolError } from '../../base/errors.ts';
 import type { PoolParameters } from '../../pool/api.ts';
 import type { ControlSession } from './control-session.ts';
 import { type ControlHandler, DONE, onControl } from './handler.ts';
+import { PROBLEM_BYTES, PROBLEMS_TOLD } from './daemon-metrics.ts';
 import { LIST_PAGE_DEFAULT } from './limits.ts';
 import { infoToWire } from './pool-requests.ts';
 import { classOptions, createOptions, reaperChanges } from './pool-shapes.ts';
@@ -21,10 +22,10 @@ import {
 
 const nothing = record({});
 /** Of JSON, more or less. */
-const POOL_INFO_BYTES = 3072;
+const POOL_INFO_BYTES = 3072 + PROBLEMS_TOLD * PROBLEM_BYTES;
 const CLIENT_INFO_BYTES = 512;
 const METRICS_BYTES = 65_536;
-const POOL_METRICS_BYTES = 4096;
+const POOL_METRICS_BYTES = 4096 + PROBLEMS_TOLD * PROBLEM_BYTES;
 const SCRUB_REPORT_BYTES = 1024 * 1024;
 const SCRUB_CURSOR_BYTES_MAX = 64;
 /** So that a page of them fits in a frame. */
@@ -41,10 +42,13 @@ export const controlRequests: readonly ControlHandler[] = [
     const visible = services.filter(({ parameters }) => session.maySeePool(parameters));
     await request.room(visible.length * POOL_INFO_BYTES);
     const pools = await Promise.all(
-      visible.map(async ({ pool, sessions }) => ({
-        ...infoToWire(await pool.info()),
-        clientCount: sessions.length,
-      })),
+      visible.map(async ({ pool, sessions }) => {
+        const info = await pool.info();
+        return {
+          ...infoToWire({ ...info, problems: info.problems.slice(0, PROBLEMS_TOLD) }),
+          clientCount: sessions.length,
+        };
+      }),
     );
     return { body: { pools } };
   }),

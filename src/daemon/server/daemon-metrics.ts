@@ -1,4 +1,11 @@
-import type { PoolStats, ReaperStats, Usage } from '../../pool/api.ts';
+import type {
+  PoolHealth,
+  PoolProblem,
+  PoolStats,
+  ProblemKind,
+  ReaperStats,
+  Usage,
+} from '../../pool/api.ts';
 import { classUsage } from '../../pool/usage.ts';
 import { LATENCY_BOUNDS_S } from './operation-metrics.ts';
 import type { PoolService } from './pool-service.ts';
@@ -35,8 +42,15 @@ interface OperationFigures {
 export interface PoolMetrics {
   name: string;
   uuid: string;
-  /** Why it is not at its best. */
+  health: PoolHealth;
+  /** Why it is faulted. */
   fault: string | undefined;
+  /** What is wrong with it, the worst first: at most PROBLEMS_TOLD. */
+  problems: PoolProblem[];
+  /** How many of each kind are kept: at most 100. */
+  problemsNow: Record<ProblemKind, number>;
+  /** How often each kind of problem was noticed, those that are over included. */
+  problemCounts: Record<ProblemKind, number>;
   clients: number;
   leases: number;
   mappedObjects: number;
@@ -116,7 +130,11 @@ function poolMetrics(service: PoolService): PoolMetrics {
   return {
     name: service.name,
     uuid: service.uuid,
+    problems: store.problems.slice(0, PROBLEMS_TOLD),
+    health: store.health.state,
     fault: store.fault,
+    problemsNow: store.health.present,
+    problemCounts: store.health.counts,
     clients: sessions.length,
     leases: leases.count,
     mappedObjects: sum((session) => session.leases.mappedCount),
@@ -128,6 +146,11 @@ function poolMetrics(service: PoolService): PoolMetrics {
     reaper: reaperFigures(sessions.flatMap(({ reaperStats }) => reaperStats ?? [])),
   };
 }
+
+/** For a screen; info() tells all that are kept. */
+export const PROBLEMS_TOLD = 20;
+/** About, with a path. */
+export const PROBLEM_BYTES = 512;
 
 function reaperFigures(reports: readonly ReaperStats[]): ReaperFigures {
   const sum = (of: (stats: ReaperStats) => number): number =>

@@ -7,6 +7,7 @@ import { controlHandlers, poolHandlers } from './handlers.ts';
 import { ControlService } from './control-service.ts';
 import { type DaemonMetrics, daemonMetrics } from './daemon-metrics.ts';
 import { Deadline } from './deadline.ts';
+import { HealthJournal } from './health-journal.ts';
 import type { Journal } from './journal.ts';
 import { mcacheOf, PoolLeases } from './leases.ts';
 import { DAEMON_LIMITS, type DaemonLimits } from './limits.ts';
@@ -32,7 +33,7 @@ export interface DaemonOptions {
   controlFd?: number | undefined;
 }
 
-/** How often it is looked whether a pool failed. */
+/** How often it is looked what is wrong with the pools. */
 const HEALTH_MS = 1000;
 /** For what sessions held to be released and pools to be closed, when the time for requests is over. */
 const CLOSING_MS = 5000;
@@ -53,7 +54,7 @@ export class Daemon {
   readonly stopRequested: Promise<string>;
   readonly #control: ControlService;
   readonly #loadConfig: DaemonOptions['loadConfig'];
-  readonly #faults = new Map<string, string>();
+  readonly #health: HealthJournal;
   #config: DaemonConfig = CONFIG_DEFAULTS;
   #metricsServer: MetricsServer | undefined;
   #requestStop!: (reason: string) => void;
@@ -83,6 +84,7 @@ export class Daemon {
     const { environment, journal, version } = options;
     let sessionId = 0;
     const limits = { ...DAEMON_LIMITS, ...options.limits };
+    this.#health = new HealthJournal(journal);
     this.context = {
       environment: { ...environment, mcache: mcacheOf(new PoolLeases()) },
       clock: environment.clock,
@@ -269,23 +271,9 @@ export class Daemon {
     );
   }
 
-  /** What is wrong with a pool is said once, and when it is over. */
   #watchHealth(): void {
     if (this.#stopping !== undefined) return;
-    for (const { name, store } of this.pools.services) {
-      const before = this.#faults.get(name);
-      if (store.fault === before) continue;
-      if (store.fault === undefined) this.#faults.delete(name);
-      else this.#faults.set(name, store.fault);
-      const level = store.fault === undefined ? 'info' : 'error';
-      this.context.journal[level](
-        store.fault === undefined ? 'a pool is well' : 'a pool is faulted',
-        {
-          pool: name,
-          fault: store.fault,
-        },
-      );
-    }
+    this.#health.look(this.pools.services);
     this.context.clock.after(HEALTH_MS, () => this.#watchHealth());
   }
 }

@@ -13,8 +13,8 @@ const LOOPBACK = '127.0.0.1';
 const SOCKET_MODE = 0o660;
 
 /**
- * GET /metrics (OpenMetrics text) and GET /healthz (200, or 503 and why) over HTTP, on a Unix socket or a
- * port of this machine alone.
+ * GET /metrics (OpenMetrics text) and GET /healthz (200, or 503 when a pool is faulted, and what is wrong)
+ * over HTTP, on a Unix socket or a port of this machine alone.
  */
 export class MetricsServer {
   readonly #server: Server;
@@ -99,13 +99,24 @@ function sendHealth(
   { pools, uptimeSeconds, version }: DaemonMetrics,
 ): void {
   const faults = pools.flatMap(({ name, fault }) => (fault === undefined ? [] : [{ name, fault }]));
+  const problems = pools.flatMap((pool) => {
+    return pool.problems.map(({ kind, message }) => ({ name: pool.name, kind, message }));
+  });
   const status = faults.length === 0 ? 200 : 503;
   if (request.headers.accept?.includes('json') === true) {
-    const health = { healthy: status === 200, version, uptimeSeconds, pools: pools.length, faults };
+    const count = pools.length;
+    const health = {
+      healthy: status === 200,
+      version,
+      uptimeSeconds,
+      pools: count,
+      faults,
+      problems,
+    };
     send(response, status, 'application/json', `${JSON.stringify(health)}\n`);
     return;
   }
-  const lines = faults.map(({ name, fault }) => `${name}: ${fault}\n`);
+  const lines = problems.map(({ name, message }) => `${name}: ${message}\n`);
   send(response, status, 'text/plain', lines.length === 0 ? 'healthy\n' : lines.join(''));
 }
 

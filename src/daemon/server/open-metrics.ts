@@ -2,7 +2,8 @@
  * The metrics as text in the OpenMetrics format 1.0, which Prometheus scrapes.
  * Source: https://github.com/prometheus/OpenMetrics, specification 1.0.
  */
-import type { Usage } from '../../pool/api.ts';
+import type { PoolHealth, Usage } from '../../pool/api.ts';
+import { PROBLEM_KINDS } from '../../pool/health.ts';
 import type { DaemonMetrics, PoolMetrics } from './daemon-metrics.ts';
 
 export const OPEN_METRICS_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
@@ -95,6 +96,27 @@ export function openMetricsText(metrics: DaemonMetrics): string {
     ]);
     text[family.type](`mpool_${family.name}`, family.help, samples);
   }
+  text.gauge(
+    'mpool_health',
+    '1 for the state that the pool is in.',
+    metrics.pools.flatMap(({ name: pool, health }) =>
+      HEALTH_STATES.map((state): [Labels, number] => [{ pool, state }, state === health ? 1 : 0]),
+    ),
+  );
+  text.gauge(
+    'mpool_problems',
+    'What is wrong with the pool now, by kind: at most 100 of each.',
+    metrics.pools.flatMap(({ name: pool, problemsNow }) =>
+      PROBLEM_KINDS.map((kind): [Labels, number] => [{ pool, kind }, problemsNow[kind]]),
+    ),
+  );
+  text.counter(
+    'mpool_problems_noticed',
+    'How often something was found wrong, by kind.',
+    metrics.pools.flatMap(({ name: pool, problemCounts }) =>
+      PROBLEM_KINDS.map((kind): [Labels, number] => [{ pool, kind }, problemCounts[kind]]),
+    ),
+  );
   for (const { name, key, help } of GROUP_FAMILIES) {
     text.histogram(
       `mpool_${name}`,
@@ -136,7 +158,7 @@ interface PoolFamily {
 }
 
 const POOL_FAMILIES: readonly PoolFamily[] = [
-  gauge('healthy', '1 while nothing is wrong.', ({ fault }) => (fault === undefined ? 1 : 0)),
+  gauge('healthy', '1 while nothing is wrong.', ({ health }) => (health === 'optimal' ? 1 : 0)),
   gauge('clients', 'Sessions.', ({ clients }) => clients),
   gauge('leases', 'Objects that clients may be reading, for each client.', (p) => p.leases),
   gauge('mapped_objects', 'Of these, those in maps.', (p) => p.mappedObjects),
@@ -154,6 +176,8 @@ const POOL_FAMILIES: readonly PoolFamily[] = [
   gauge('evicted_objects', 'By the reapers of clients.', ({ reaper }) => reaper.evictedObjects),
   gauge('refaulted_objects', 'Used again soon after.', ({ reaper }) => reaper.refaultedObjects),
 ];
+
+const HEALTH_STATES: readonly PoolHealth[] = ['optimal', 'degraded', 'faulted'];
 
 /** Of GroupCounts: 1, 2, 4 … 1,024 operations. */
 const GROUP_BOUNDS = Array.from({ length: 11 }, (_, i) => 2 ** i);
