@@ -193,7 +193,9 @@ process.on('message', ({ name, value }: { name: keyof Commands; value: never }) 
   );
 });
 process.on('disconnect', () => {
-  spawn('umount', ['--lazy', path!], { stdio: 'ignore' }).on('close', () => process.exit(0));
+  const unmounting = spawn('umount', ['--lazy', path!], { stdio: 'ignore' });
+  // An orderly exit would wait for the read of the next request, which may never come.
+  unmounting.on('close', () => process.kill(process.pid, 'SIGKILL'));
 });
 
 const options = 'fd=3,rootmode=100000,user_id=0,group_id=0,allow_other';

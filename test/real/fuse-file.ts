@@ -53,6 +53,8 @@ export class FuseFile {
     ];
     const child = spawn(process.execPath, content === undefined ? args : [...args, content], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      // Of a group of its own: what ends this process and all with it leaves somebody to unmount.
+      detached: true,
     });
     const [ready] = (await Promise.race([
       once(child, 'message'),

@@ -20,8 +20,6 @@ export interface Fault {
   /** So many of them; by default all. */
   times?: number | undefined;
   errno?: Errno | undefined;
-  /** Answered so much later. */
-  delayMs?: number | undefined;
   /** Not answered before release(). */
   holds?: boolean | undefined;
   /** A flush that is answered and did nothing. */
@@ -197,7 +195,7 @@ export class Medium {
         answer(errno, data);
       });
     };
-    const delayMs = (fault?.delayMs ?? 0) + this.#jitterMs();
+    const delayMs = this.#jitterMs();
     if (fault?.holds === true) this.#hold(finish);
     else if (delayMs > 0) setTimeout(finish, delayMs);
     else finish();
