@@ -269,6 +269,13 @@ export class Catalog {
     }
   }
 
+  /** More than there are logs, but in a pool that was full before it had marks. */
+  #marksMax(): number {
+    const roomBytes = this.log.pair.active.capacityBytes * SNAPSHOT_PART_MAX - LIVE_BYTES_AT_LEAST;
+    const others = this.table.count + this.losses.size;
+    return Math.max(0, Math.floor(roomBytes / OBJECT_COST_BYTES) - others);
+  }
+
   #liveCount(): number {
     return this.table.count + (this.marks === null ? 0 : this.#logCount) + this.losses.size;
   }
@@ -320,7 +327,7 @@ export class Catalog {
       }
     }
     if (bytes > 0) yield buffer.subarray(0, bytes);
-    const marks = this.marks?.current ?? [];
+    const marks = this.marks?.current.slice(0, this.#marksMax()) ?? [];
     for (let from = 0; from < marks.length; from += OBJECTS_PER_SNAPSHOT_RECORD) {
       yield encodeLogMarks(marks.slice(from, from + OBJECTS_PER_SNAPSHOT_RECORD));
     }
@@ -376,6 +383,8 @@ export class Catalog {
 /** What one object takes of a log, its share of a chunk header included, rounded up. */
 const OBJECT_COST_BYTES = OBJECT_RECORD_BYTES + 1;
 const LIVE_BYTES_AT_LEAST = 1024;
+/** Of a log, what is written anew takes at most so much: the rest is for headers of frames. */
+const SNAPSHOT_PART_MAX = 0.9;
 
 /** Builds the table from the records of MDC 1. A million of them: nothing is allocated for each. */
 class Loader {

@@ -134,7 +134,7 @@ export class LogPair {
     refuseDamage(place, end);
     refuseLost(place, lossOfFrames(mark, header, end));
     await confirmLogEnd(place, header, end);
-    if (!readOnly) await secureLogTail(place, end, gate);
+    if (!readOnly) await secureLogTail(place, header, end, gate);
     if (!readOnly && ca !== undefined && cb !== undefined) {
       const loser = activeIndex === 0 ? 1 : 0;
       const superseded = { ...(loser === 0 ? ca : cb), state: LogState.superseded };

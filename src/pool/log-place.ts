@@ -117,9 +117,15 @@ export async function writeLogHeader(
 /**
  * Writes the frames that no later one vouches for once more, byte for byte, and flushes. They may be in a
  * cache only, and if an earlier flush failed, no later one need cover them: the frames to come would call
- * durable what is not.
+ * durable what is not. So with a header that no frame was made under since: it decides what all of them are.
  */
-export async function secureLogTail(place: LogPlace, end: LogEnd, gate: FlushGate): Promise<void> {
+export async function secureLogTail(
+  place: LogPlace,
+  header: LogHeader,
+  end: LogEnd,
+  gate: FlushGate,
+): Promise<void> {
+  if (end.endBytes <= header.committedBytes) await writeLogHeader(place, header, 'durable');
   if (end.closed || end.durableBytes >= end.endBytes) return;
   const { device, extent } = place;
   const buffer = device.allocate(FRAME_BYTES_MAX);

@@ -31,6 +31,8 @@ export class LostWrites {
   /** The pool's own MDCs as they were found: what logs may say of them that were not open since. */
   readonly #found: { pair: LogPair; end: FoundEnd }[];
   readonly #judged = new Set<number>();
+  /** Objects of which health says something. */
+  readonly #noted = new Set<number>();
 
   constructor(store: Store) {
     this.#store = store;
@@ -42,6 +44,7 @@ export class LostWrites {
       const object = printIdHalves(idLow, idHigh);
       const message = `object ${object}: bytes ${fromBytes} to ${toBytes}, which were acknowledged, are lost`;
       store.health.note('lost-writes', message, object);
+      this.#noted.add(uniquifierOfHalves(idLow, idHigh));
     }
   }
 
@@ -54,6 +57,12 @@ export class LostWrites {
   }
   get count(): number {
     return this.#store.catalog.losses.size;
+  }
+
+  /** The object is gone, and what was lost of it. */
+  deleted(idLow: number, idHigh: number): void {
+    if (this.#noted.size === 0 || !this.#noted.delete(uniquifierOfHalves(idLow, idHigh))) return;
+    this.#store.health.clear('lost-writes', printIdHalves(idLow, idHigh));
   }
 
   /** What MDC 1 or MDC 0 is short of, as the other one says. */
@@ -121,7 +130,9 @@ export class LostWrites {
     const sinceMs = Math.floor(environment.clock.wallMs());
     const fresh: Loss[] = [];
     for (const { id, fromBytes, toBytes, message } of losses) {
-      const known = catalog.losses.get(uniquifierOfHalves(id.low, id.high));
+      const uniquifier = uniquifierOfHalves(id.low, id.high);
+      this.#noted.add(uniquifier);
+      const known = catalog.losses.get(uniquifier);
       health.note('lost-writes', message, printIdHalves(id.low, id.high));
       if (known?.fromBytes === fromBytes && known.toBytes === toBytes) continue;
       const since = known?.sinceMs ?? sinceMs;

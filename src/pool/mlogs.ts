@@ -158,7 +158,7 @@ export class StoreMlogs implements Mlogs {
     const name = `mlog ${printObjectId(id)}`;
     const { header, end } = await store.lostWrites.opening(() => this.#read(place, name));
     await confirmLogEnd(place, header, end);
-    if (!store.readOnly) await secureLogTail(place, end, gate);
+    if (!store.readOnly) await secureLogTail(place, header, end, gate);
     const markers = end.compactionStarts === 0 ? 'none' : end.compacting ? 'started' : 'ended';
     if (compactionSemantics && markers === 'started') {
       throw new MpoolError('ERR_MPOOL_COMPACTING', name);

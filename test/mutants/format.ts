@@ -173,7 +173,7 @@ export const FORMAT: readonly Mutant[] = [
   {
     name: 'record-version',
     file: 'format/records.ts',
-    find: 'if (end - start < 2 || bytes[start + 1] !== VERSION) return 0;',
+    find: 'if (end - start < 2 || bytes[start + 1] !== RECORD_VERSION) return 0;',
     replace: 'if (end - start < 2) return 0;',
     breaks: 'a record of a newer version is read as one of this',
     tests: ['format/records'],

@@ -69,7 +69,7 @@ export const LOGS: readonly Mutant[] = [
   {
     name: 'durable-too-far',
     file: 'pool/log.ts',
-    find: 'this.#durableBytes = tailBytes;',
+    find: 'this.#durableBytes = offsetBytes;',
     replace: 'this.#durableBytes = this.#tailBytes;',
     breaks: 'frames say that what came during a flush is durable too',
     tests: ['pool/log.test'],
@@ -125,7 +125,7 @@ export const LOGS: readonly Mutant[] = [
   {
     name: 'tail-not-secured',
     file: 'pool/log-pair.ts',
-    find: 'if (!readOnly) await secureLogTail(place, end, gate);',
+    find: 'if (!readOnly) await secureLogTail(place, header, end, gate);',
     replace: '',
     breaks: 'metadata frames that only a cache has are built upon',
     tests: ['pool/log-pair'],
@@ -133,7 +133,7 @@ export const LOGS: readonly Mutant[] = [
   {
     name: 'mlog-tail-not-secured',
     file: 'pool/mlogs.ts',
-    find: 'if (!store.readOnly) await secureLogTail(place, end, gate);',
+    find: 'if (!store.readOnly) await secureLogTail(place, header, end, gate);',
     replace: '',
     breaks: "frames of a user's log that only a cache has are built upon",
     tests: ['pool/mlog'],
@@ -141,7 +141,7 @@ export const LOGS: readonly Mutant[] = [
   {
     name: 'mlog-end-not-confirmed',
     file: 'pool/mlogs.ts',
-    find: 'await confirmLogEnd(place, found.header, end);',
+    find: 'await confirmLogEnd(place, header, end);',
     replace: '',
     breaks: 'one wrong read makes a log be written over',
     tests: ['crash/lies'],

@@ -295,8 +295,8 @@ export const OBJECTS: readonly Mutant[] = [
   {
     name: 'freed-before-durable',
     file: 'pool/catalog.ts',
-    find: "jobs.push(this.log.append(record, 'frees', () => part.forEach(removed)));",
-    replace: "part.forEach(removed);\n      jobs.push(this.log.append(record, 'frees', () => {}));",
+    find: "jobs.push(this.log.append(record, 'frees', () => part.forEach(gone)));",
+    replace: "part.forEach(gone);\n      jobs.push(this.log.append(record, 'frees', () => {}));",
     breaks: 'space of a deleted object is given away before the deletion is durable',
     tests: ['crash/reuse', 'pool/catalog', 'crash/objects'],
   },

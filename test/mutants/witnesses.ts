@@ -85,7 +85,7 @@ export const WITNESSES: readonly Mutant[] = [
   {
     name: 'marks-compacted-away',
     file: 'pool/catalog.ts',
-    find: 'const marks = this.marks?.current ?? [];',
+    find: 'const marks = this.marks?.current.slice(0, this.#marksMax()) ?? [];',
     replace: 'const marks: LogMark[] = [];',
     breaks: 'a compaction of MDC 1 forgets the marks',
     tests: ['pool/log-marks', 'crash/lost-writes'],
