@@ -155,13 +155,19 @@ napi_value ring_memory_js(napi_env env, napi_callback_info info) {
   return buffer;
 }
 
-// (index, count) → entries taken or negative errno. With 0, only sees whether the loop is needed.
+// (index, count) → entries taken or negative errno. With 0, collects what is finished, and sees whether the
+// loop is needed.
 napi_value ring_enter_js(napi_env env, napi_callback_info info) {
   Arguments<2> in(env, info);
   Reactor* reactor = reactor_at(env, in.u32(0));
   uint32_t count = in.u32(1);
   if (!in.valid || reactor == nullptr) return invalid(env);
-  int result = count == 0 ? 0 : ring_enter(&reactor->ring, count);
+  int result = 0;
+  if (count == 0) {
+    ring_collect(&reactor->ring);
+  } else {
+    result = ring_enter(&reactor->ring, count);
+  }
   set_referenced(reactor, ring_unread(&reactor->ring) > 0);
   return number(env, result);
 }

@@ -164,6 +164,11 @@ int enter_aio(Ring* ring, uint32_t count) {
     if (submitted < 0 && errno == EINTR) continue;
     // Out of kernel resources: what is in flight frees them, and the rest is entered again then.
     if (submitted == 0 || (errno == EAGAIN && ring_unread(ring) > 0)) break;
+    // Of the context or the eventfd, not of the request: those are open, and allowed what they ask.
+    if (errno == EPERM || errno == ENOSYS || errno == EBADF) {
+      if (taken == 0) return -errno;
+      break;
+    }
     // io_submit fails as a whole only for its first control block.
     complete_at_once(ring, first, -errno);
     taken++;
@@ -173,7 +178,9 @@ int enter_aio(Ring* ring, uint32_t count) {
 
 void collect_aio(Ring* ring) {
   uint64_t counter;
-  if (read(ring->fd, &counter, sizeof counter) < 0 && errno != EAGAIN) return;
+  // Whether there is anything to read or not: what is finished is asked for below.
+  ssize_t counted = read(ring->fd, &counter, sizeof counter);
+  (void)counted;
   io_event events[AIO_BATCH];
   for (;;) {
     uint32_t room = ring->cq_entries - (*ring->cq_tail - load(ring->cq_head));

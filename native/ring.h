@@ -50,7 +50,8 @@ struct Ring {
 // layout: sqEntries, cqEntries, then byte offsets of sqHead, sqTail, cqHead, cqTail and cqes.
 // Returns 0 or a negative errno.
 int ring_open(Ring* ring, int kind, uint32_t sq_entries, uint32_t cq_entries, uint32_t* layout);
-// Hands up to `count` filled entries to the kernel; returns how many it took, or a negative errno.
+// Hands up to `count` filled entries to the kernel; returns how many it took, or a negative errno: then it
+// took none.
 int ring_enter(Ring* ring, uint32_t count);
 // Brings finished work into the completion ring (AIO), or makes the kernel do so (overflow).
 void ring_collect(Ring* ring);

@@ -19,7 +19,8 @@ const rings = new Map<EngineName, RingEngine>();
 export function openRung(name: EngineName): IoEngine | number {
   if (name === 'threads') return threadEngine;
   const open = rings.get(name);
-  if (open !== undefined) return open;
+  // One that was lost still serves the devices that have it; a new one may be given.
+  if (open !== undefined && open.lost === undefined) return open;
   const ring = RingEngine.open(name);
   if (typeof ring !== 'number') rings.set(name, ring);
   return ring;

@@ -17,12 +17,17 @@
  *     requests wait in order in the backlog.
  *  3. Entries filled but not entered are entered before this tick ends, or tried again soon.
  *  4. A completion is marked read before its callback runs, so a callback that throws loses nothing.
+ *  5. Once the kernel refuses to be entered, the ring is lost: what it had not taken, and all that comes,
+ *     goes by the thread pool; what it had taken is read out of the ring, which stays mapped. So no request
+ *     is carried out twice, and each completes.
  */
 import { setImmediate } from 'node:timers';
 import { constants } from 'node:os';
 import { assert } from '../base/assert.ts';
+import { errnoName } from '../base/errors.ts';
 import { binding, RING_AIO, RING_IO_URING, RING_LAYOUT_LENGTH } from '../native/binding.ts';
-import type { IoEngine, IoRequest } from './io-engine.ts';
+import type { EngineName, IoEngine, IoRequest } from './io-engine.ts';
+import { threadEngine } from './thread-engine.ts';
 
 const SQ_ENTRIES = 256;
 const CQ_ENTRIES = 512;
@@ -34,11 +39,16 @@ const ASYNC = (1 << 4) << 8;
 /** Pending entries are entered at once when they exceed this share of those in flight. */
 const PENDING_SHARE = 16;
 const RETRY_MS = 1;
+/** So often the kernel may have no room for the first request: then it never will. A second or more. */
+const RETRIES_MAX = 1000;
+/** How often completions of a lost ring are looked for: the system may have taken its descriptor, too. */
+const LOST_LOOK_MS = 10;
 /** Answers of the kernel that mean: later. */
 const LATER = new Set([constants.errno.EAGAIN, constants.errno.EBUSY, constants.errno.ENOMEM]);
 
 export class RingEngine implements IoEngine {
-  readonly name: 'io_uring' | 'aio';
+  readonly #name: 'io_uring' | 'aio';
+  #lost: string | undefined;
   readonly #ring: number;
   /** Region 0 as words; heads and tails are at these indexes of it. */
   readonly #words: Int32Array;
@@ -59,6 +69,7 @@ export class RingEngine implements IoEngine {
   #pending = 0;
   #tickScheduled = false;
   #retryScheduled = false;
+  #retryCount = 0;
   #reading = false;
   #backlog: IoRequest[] = [];
   #backlogHead = 0;
@@ -87,7 +98,7 @@ export class RingEngine implements IoEngine {
     rings: ArrayBuffer,
     entries: ArrayBuffer,
   ) {
-    this.name = name;
+    this.#name = name;
     this.#ring = ring;
     const [sqEntries = 0, cqEntries = 0, ...offsets] = layout;
     const [sqHead = 0, sqTail = 0, cqHead = 0, cqTail = 0, completions = 0] = offsets;
@@ -105,7 +116,17 @@ export class RingEngine implements IoEngine {
     this.#freeSlotCount = cqEntries;
   }
 
+  /** What carries requests now. */
+  get name(): EngineName {
+    return this.#lost === undefined ? this.#name : threadEngine.name;
+  }
+
+  get lost(): string | undefined {
+    return this.#lost;
+  }
+
   submit(request: IoRequest): void {
+    if (this.#lost !== undefined) return threadEngine.submit(request);
     if (!this.#hasRoom() || this.#backlogHead < this.#backlog.length) {
       this.#backlog.push(request);
       return;
@@ -153,15 +174,19 @@ export class RingEngine implements IoEngine {
     while (this.#pending > 0) {
       Atomics.store(this.#words, this.#sqTailAt, this.#sqTail);
       const taken = binding.ringEnter(this.#ring, this.#pending);
-      if (taken < 0 && !LATER.has(-taken)) this.#refuse(taken);
-      else if (taken <= 0) return this.#enterLater();
-      else this.#pending -= taken;
+      if (taken < 0 && !LATER.has(-taken)) return this.#lose(taken);
+      if (taken <= 0) return this.#enterLater(taken);
+      this.#pending -= taken;
+      this.#retryCount = 0;
     }
   }
 
   /** The kernel is out of something for now. */
-  #enterLater(): void {
+  #enterLater(taken: number): void {
     if (this.#retryScheduled) return;
+    const inFlight = this.#slots.length - this.#freeSlotCount - this.#pending;
+    this.#retryCount = inFlight > 0 ? 0 : this.#retryCount + 1;
+    if (this.#retryCount > RETRIES_MAX) return this.#lose(taken);
     this.#retryScheduled = true;
     setTimeout(() => {
       this.#retryScheduled = false;
@@ -170,20 +195,33 @@ export class RingEngine implements IoEngine {
     }, RETRY_MS);
   }
 
-  /** The kernel refuses to be entered at all: takes the pending entries back and fails them. */
-  #refuse(result: number): void {
+  /** The kernel refuses to be entered at all: what it has not taken goes another way. */
+  #lose(result: number): void {
     const head = Atomics.load(this.#words, this.#sqHeadAt);
-    const refused: IoRequest[] = [];
+    const left: IoRequest[] = [];
     for (let entry = head; entry !== this.#sqTail; entry = (entry + 1) | 0) {
-      refused.push(this.#take(this.#entries[(entry & this.#sqMask) * ENTRY_WORDS + 8]!));
+      left.push(this.#take(this.#entries[(entry & this.#sqMask) * ENTRY_WORDS + 8]!));
     }
     this.#sqTail = head;
     this.#pending = 0;
     Atomics.store(this.#words, this.#sqTailAt, head);
-    setImmediate(() => {
-      for (const request of refused) request.complete(result);
-      this.#drainBacklog();
-    });
+    left.push(...this.#backlog.slice(this.#backlogHead));
+    this.#backlog = [];
+    this.#backlogHead = 0;
+    const { name } = threadEngine;
+    this.#lost = `the system took ${this.#name} away (${errnoName(result)}): I/O goes by ${name}`;
+    for (const request of left) threadEngine.submit(request);
+    this.#readOut();
+  }
+
+  #readOut(): void {
+    if (this.#freeSlotCount === this.#slots.length) return;
+    setTimeout(() => {
+      // Entering nothing also brings what is finished into the ring.
+      binding.ringEnter(this.#ring, 0);
+      this.#read();
+      this.#readOut();
+    }, LOST_LOOK_MS);
   }
 
   #take(slot: number): IoRequest {
