@@ -20,8 +20,8 @@ const END = '<!-- end of figures -->';
 const PARTS = {
   suite: { command: 'node scripts/test.mjs' },
   sim: { command: 'npm run sim', env: { SIM_SECONDS: SECONDS } },
-  exhaustive: { command: 'npm run sim -- exhaustive' },
-  hostile: { command: 'node scripts/test.mjs hostile', env: { HOSTILE_SECONDS: SECONDS } },
+  exhaustive: { command: 'npm run sim -- exhaustive', env: { SIM_SECONDS: SECONDS } },
+  hostile: { command: 'npm run hostile', env: { HOSTILE_SECONDS: SECONDS } },
   real: { command: 'npm run test:real', env: { REAL_SECONDS: SECONDS } },
   storm: { command: 'npm run storm', env: { STORM_SECONDS: SECONDS } },
   mutants: { command: 'npm run mutants' },

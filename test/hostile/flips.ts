@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { SimHost } from '../../src/testing/index.ts';
 import { addSight, inspect, look, Memory, noSight, type Sight } from './memory.ts';
+import { tally } from '../tally.ts';
 import { livePool, type Region } from './pools.ts';
 
 const SECTOR_BYTES = 512;
@@ -58,6 +59,7 @@ export async function judgeFlip(
   const { path, offsetBytes, name } = region;
   const image = closed.clone();
   image.disk(path).flipBit(offsetBytes + at, bit);
+  tally('wrong bits');
   const total = noSight();
   try {
     for (const readOnly of [true, false]) {

@@ -21,6 +21,7 @@ import {
   STAGING,
 } from './memory.ts';
 import { livePool, type PoolLife, type Region } from './pools.ts';
+import { tally } from '../tally.ts';
 
 /** A prime, so that each run begins at other bytes of all structures. */
 const EVERY = isLong ? 97 : 997;
@@ -48,6 +49,7 @@ async function judge(host: SimHost, memory: Memory, total: Sight): Promise<void>
 }
 
 function tell(t: TestContext, images: number, total: Sight): void {
+  tally('hostile images', images);
   t.diagnostic(`${images} images from SEED=${SEED}: ${JSON.stringify(total)}`);
 }
 

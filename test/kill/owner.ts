@@ -8,6 +8,7 @@ import { open } from '../../src/index.ts';
 import { program } from '../device/places.ts';
 import { compareOwned } from './compare.ts';
 import type { Event, Expectation } from './events.ts';
+import { tally } from '../tally.ts';
 
 /** One owner works for so long and is killed; then the pool is opened, and compared with all that was ever told. */
 export async function killOwner(
@@ -18,6 +19,7 @@ export async function killOwner(
   for (const event of await runAndKill(path, options)) expected.take(event);
   await using pool = await open(path);
   expected.adopt(await compareOwned(pool, expected));
+  tally('owners killed');
 }
 
 async function runAndKill(

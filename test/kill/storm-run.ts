@@ -14,6 +14,7 @@ import { comparePool } from '../e2e/told.ts';
 import { Worker } from '../e2e/worker.ts';
 import { Expectation } from './events.ts';
 import { killOwner } from './owner.ts';
+import { tally } from '../tally.ts';
 
 const seconds = Number(process.env['STORM_SECONDS'] ?? 60);
 const first = Number(process.env['SEED'] ?? Date.now() % 1e6);
@@ -170,4 +171,8 @@ console.log(
   `${owners} owners, ${daemons} daemons and ${clients} clients killed, ${comparisons} times compared: ` +
     `${objects} objects and ${records} records; ${failed} rounds failed`,
 );
+tally('daemons killed', daemons);
+tally('clients killed', clients);
+tally('objects compared', objects);
+tally('records compared', records);
 process.exitCode = failed > 0 ? 1 : 0;

@@ -16,6 +16,7 @@ import {
 import { ImageCheck } from './image-check.ts';
 import { Replay } from './replay.ts';
 import { readWriteLog } from './write-log.ts';
+import { tally } from '../tally.ts';
 
 /** What is known of the work up to a place in the log, and so what must be in an image of that place. */
 export interface Witness {
@@ -91,6 +92,7 @@ export async function replay(episode: Episode, options: ReplayOptions): Promise<
   }
   assert.equal(boundary, counts.boundaries);
   rmSync(logPath);
+  tally('crash images of real files', counts.bare + counts.torn);
   const { records: _, ...replayed } = counts;
   return replayed;
 }

@@ -5,6 +5,7 @@ import { PoolModel } from '../crash/model.ts';
 import { Rig } from '../crash/rig.ts';
 import { newPool } from '../crash/sweep.ts';
 import { closeClean, settleOn } from '../crash/verify.ts';
+import { tally, tallySweep } from '../tally.ts';
 
 /** What sequences are tried on. */
 export interface Config {
@@ -153,6 +154,8 @@ async function sweepOne(
     throw new Error(`${name}: ${String(error)}`, { cause: error });
   });
   total.sequences += 1;
+  tally('short sequences');
+  tallySweep(result);
   total.next = number + 1;
   total.cuts += result.cuts;
   total.images += result.images;

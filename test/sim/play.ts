@@ -22,6 +22,7 @@ import { checkGone, checkMaps, endMap, watchEvictions } from './held-maps.ts';
 import { type End, type Script, type Step, USERS } from './script.ts';
 import { World } from './world.ts';
 import { tryWrongDevices } from './wrong-devices.ts';
+import { tally } from '../tally.ts';
 
 export interface Played {
   actions: number;
@@ -37,6 +38,7 @@ const WHERE = { places: ['/pool'], blockDevices: true };
 
 /** @throws when the pool is not as the model says */
 export async function play(script: Script): Promise<Played> {
+  tally('lifetimes simulated');
   const { shape, steps } = script;
   const total: Played = {
     actions: 0,
@@ -112,6 +114,8 @@ async function playEpoch(
     ? end.survivors.map((name) => host.crash({ survivors: survivorsOf(name) }))
     : [left.next ?? host.clone()];
   total.images += images.length;
+  tally('actions simulated', world.actions);
+  tally('crash images simulated', images.length);
   return verifyAll(images, model, end, total);
 }
 
