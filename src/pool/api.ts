@@ -264,11 +264,21 @@ export interface Mlogs {
    * @throws ERR_MPOOL_NOT_FOUND, ERR_MPOOL_CORRUPT when acknowledged records are damaged,
    *   ERR_MPOOL_COMPACTING with `compactionSemantics` when a compaction was not ended
    */
-  open(id: MlogId, options?: { compactionSemantics?: boolean | undefined }): Promise<Mlog>;
+  open(id: MlogId, options?: OpenMlogOptions): Promise<Mlog>;
   properties(id: MlogId): Promise<MlogProperties>;
   /** @throws ERR_MPOOL_BUSY while open */
   delete(ids: readonly MlogId[]): Promise<void>;
   list(options?: { mediaClass?: MediaClass | undefined }): AsyncIterable<MlogProperties>;
+}
+
+export interface OpenMlogOptions {
+  compactionSemantics?: boolean | undefined;
+  /**
+   * What can be read of a damaged log, read-only: `recordCount` is of the records before the damage, and
+   * readers throw ERR_MPOOL_CORRUPT when they come to it. A log that is whole is read to its end. What was
+   * appended after it was opened so is not seen.
+   */
+  salvage?: boolean | undefined;
 }
 
 export interface MlogAllocation extends AsyncDisposable {

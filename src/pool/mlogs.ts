@@ -9,7 +9,14 @@ import {
 } from '../format/object-id.ts';
 import { LogState } from '../format/log-header.ts';
 import { ROLE_PLAIN } from '../format/records.ts';
-import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from './api.ts';
+import type {
+  MediaClass,
+  Mlog,
+  MlogAllocation,
+  MlogProperties,
+  Mlogs,
+  OpenMlogOptions,
+} from './api.ts';
 import { newIdHalves } from './catalog.ts';
 import { Log } from './log.ts';
 import { firstHeader, refuseDamage, refuseNewerHeader } from './log-pair.ts';
@@ -17,6 +24,7 @@ import { confirmLogEnd, resumedLogEnd, secureLogTail, writeLogHeader } from './l
 import { readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
 import { OpenMlog, StoreMlog } from './mlog.ts';
+import { SalvagedMlog } from './salvaged-mlog.ts';
 import { checkArray, checkOptions, integerIn } from './parameters.ts';
 import type { Store } from './store.ts';
 import { allocLogExtent, LogAllocation, placeIn, placeOfObject } from './user-log.ts';
@@ -60,12 +68,10 @@ export class StoreMlogs implements Mlogs {
     };
   }
 
-  async open(
-    id: MlogId,
-    options: { compactionSemantics?: boolean | undefined } = {},
-  ): Promise<Mlog> {
+  async open(id: MlogId, options: OpenMlogOptions = {}): Promise<Mlog> {
     checkOptions(options);
-    this.#indexOf(id);
+    const index = this.#indexOf(id);
+    if (options.salvage === true) return this.#salvage(id, index);
     const wanted = options.compactionSemantics === true;
     let opening = this.#open.get(id);
     if (opening === undefined) {
@@ -115,6 +121,16 @@ export class StoreMlogs implements Mlogs {
         continue;
       yield properties;
     }
+  }
+
+  async #salvage(id: MlogId, index: number): Promise<Mlog> {
+    const store = this.#store;
+    const place = placeOfObject(store, index, id);
+    return SalvagedMlog.open(id, place, {
+      assertOpen: () => store.assertOpen(),
+      begin: (held) => store.hold(index, held),
+      forget: (held) => store.letGo(index, held),
+    });
   }
 
   async #openLog(id: MlogId, compactionSemantics: boolean): Promise<OpenMlog> {

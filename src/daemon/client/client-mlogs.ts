@@ -1,6 +1,13 @@
 import { invalidArgument, MpoolError } from '../../base/errors.ts';
 import { isMlogId, type MlogId, printObjectId } from '../../format/object-id.ts';
-import type { MediaClass, Mlog, MlogAllocation, MlogProperties, Mlogs } from '../../pool/api.ts';
+import type {
+  MediaClass,
+  Mlog,
+  MlogAllocation,
+  MlogProperties,
+  Mlogs,
+  OpenMlogOptions,
+} from '../../pool/api.ts';
 import { checkMediaClass } from '../../pool/media.ts';
 import { checkLogOptions } from '../../pool/mlogs.ts';
 import { checkArray, checkOptions } from '../../pool/parameters.ts';
@@ -26,10 +33,13 @@ export interface LogOptions {
 export class ClientMlogs implements Mlogs {
   readonly #session: Session;
   readonly #open: OpenLogs<OpenMlog>;
+  /** What could be read of damaged ones. */
+  readonly #salvaged: OpenLogs<OpenMlog>;
 
   constructor(session: Session) {
     this.#session = session;
     this.#open = new OpenLogs(session);
+    this.#salvaged = new OpenLogs(session);
   }
 
   async alloc(options: LogOptions): Promise<MlogAllocation> {
@@ -53,17 +63,17 @@ export class ClientMlogs implements Mlogs {
     };
   }
 
-  async open(
-    id: MlogId,
-    options: { compactionSemantics?: boolean | undefined } = {},
-  ): Promise<Mlog> {
+  async open(id: MlogId, options: OpenMlogOptions = {}): Promise<Mlog> {
     checkOptions(options);
     checkMlogId(id);
     const session = this.#session;
     session.assertOpen();
     const wanted = options.compactionSemantics === true;
-    const asked = { id: idToWire(id), ...(wanted && { compactionSemantics: true }) };
-    const { log, compactionSemantics } = await this.#open.open(
+    const salvage = options.salvage === true;
+    const how = salvage ? { salvage } : wanted ? { compactionSemantics: true } : {};
+    const asked = { id: idToWire(id), ...how };
+    const logs = salvage ? this.#salvaged : this.#open;
+    const { log, compactionSemantics } = await logs.open(
       id,
       {
         name: `mlog ${printObjectId(id)}`,
