@@ -35,6 +35,7 @@ export const OPTIONS = {
   },
   raw: { short: undefined, meaning: 'bytes as they are, not lines' },
   resize: { short: 'r', meaning: 'take in what its devices grew by' },
+  salvage: { short: undefined, meaning: 'of a damaged log what can be read of it' },
   sort: {
     short: 'O',
     value: 'COLUMNS',

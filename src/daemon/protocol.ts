@@ -195,7 +195,7 @@ export interface PoolRequests {
    * has lost what was not synced.
    */
   'mlog.open': [
-    { id: string; compactionSemantics?: boolean },
+    { id: string; compactionSemantics?: boolean; salvage?: boolean },
     { log: number; recovered: RecoveredLog } & LogState,
   ];
   /**

@@ -306,6 +306,12 @@ export interface Mlogs {
 
 export interface OpenMlogOptions extends WaitOptions {
   compactionSemantics?: boolean | undefined;
+  /**
+   * What can be read of a damaged log, read-only: `recordCount` is of the records before the damage, and
+   * readers throw ERR_MPOOL_CORRUPT when they come to it. A log that is whole is read to its end. What was
+   * appended after it was opened so is not seen.
+   */
+  salvage?: boolean | undefined;
 }
 
 export interface MlogAllocation extends AsyncDisposable {

@@ -34,6 +34,7 @@ import { confirmLogEnd, resumedLogEnd, secureLogTail, writeLogHeader } from './l
 import { type LogEnd, type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
 import { checkMediaClass } from './media.ts';
 import { OpenMlog, StoreMlog } from './mlog.ts';
+import { SalvagedMlog } from './salvaged-mlog.ts';
 import { checkArray, checkOptions, integerIn } from './parameters.ts';
 import type { Store } from './store.ts';
 import { allocLogExtent, LogAllocation, placeIn, placeOfObject } from './user-log.ts';
@@ -85,7 +86,8 @@ export class StoreMlogs implements Mlogs {
 
   async #openHandle(id: MlogId, options: OpenMlogOptions): Promise<Mlog> {
     checkOptions(options);
-    this.#indexOf(id);
+    const index = this.#indexOf(id);
+    if (options.salvage === true) return this.#salvage(id, index);
     const wanted = options.compactionSemantics === true;
     let opening = this.#open.get(id);
     if (opening === undefined) {
@@ -141,6 +143,17 @@ export class StoreMlogs implements Mlogs {
         continue;
       yield properties;
     }
+  }
+
+  async #salvage(id: MlogId, index: number): Promise<Mlog> {
+    const store = this.#store;
+    const place = placeOfObject(store, index, id);
+    const mark = store.catalog.marks?.of(place.objectId);
+    return SalvagedMlog.open(id, place, mark, {
+      assertOpen: () => store.assertOpen(),
+      begin: (held) => store.hold(index, held),
+      forget: (held) => store.letGo(index, held),
+    });
   }
 
   async #openLog(id: MlogId, compactionSemantics: boolean): Promise<OpenMlog> {

@@ -6,7 +6,7 @@ import { LOG_HEADER_BYTES, LogState, type LogHeader } from '../format/log-header
 import type { LogMark } from '../format/log-mark.ts';
 import { locationIn } from './check-logs.ts';
 import { writeLogHeader } from './log-place.ts';
-import { type LogEnd, type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
+import { type LogEnd, type LogPlace, scanLog } from './log-scan.ts';
 import {
   expectedOf,
   type LogLoss,
@@ -16,6 +16,7 @@ import {
   markOfPair,
 } from './log-evidence.ts';
 import type { AcceptedEnds } from './repair-accept.ts';
+import { headerOfFirstFrame, mendHeader, readHead } from './repair-headers.ts';
 import { type RepairSteps, stepAt } from './repair-report.ts';
 import { repairSpare } from './repair-write.ts';
 import { headersFrom, readLogTolerant, salvageLog, type Salvaged } from './salvage.ts';
@@ -24,8 +25,9 @@ import { headersFrom, readLogTolerant, salvageLog, type Salvaged } from './salva
 const CUT_BYTES_MAX = GIB;
 
 /**
- * Repairs logs of users. What a log holds behind damage has no spare: without force the log stays as it is,
- * and refuses to be opened; with force it is cut where its records end to follow from each other.
+ * Repairs logs of users. A header is written again as it was when what is left of it tells that; what a log
+ * holds behind damage has no spare: without force the log stays as it is, and refuses to be opened; with
+ * force it is cut where its records end to follow from each other.
  */
 export class UserLogRepair {
   readonly #steps: RepairSteps;
@@ -43,25 +45,66 @@ export class UserLogRepair {
 
   /** @returns whether the log is all there, or has been accepted */
   async log(place: LogPlace): Promise<boolean> {
-    const header = await headerOf(place);
-    if (header === 'newer' || header?.state !== LogState.current) return false;
+    const found = await mendHeader(this.#steps, place);
+    if (found === 'newer') return false;
+    const header = found ?? (await this.#firstFrame(place, await readHead(place)));
+    if (header?.state !== LogState.current) return false;
     return this.#mend(place, header, this.#markOf(place));
   }
 
   /** The two logs of an MDC. */
   async pair(places: readonly [LogPlace, LogPlace]): Promise<boolean> {
-    const [a, b] = [await headerOf(places[0]), await headerOf(places[1])];
+    const a = await mendHeader(this.#steps, places[0]);
+    const b = await mendHeader(this.#steps, places[1]);
     if (a === 'newer' || b === 'newer') return false;
-    const headers = [a, b] as const;
-    const isCurrent = (index: 0 | 1): boolean => headers[index]?.state === LogState.current;
-    if (isCurrent(0) === isCurrent(1)) return false;
-    const active = isCurrent(0) ? 0 : 1;
-    const other = active === 0 ? 1 : 0;
-    const header = headers[active]!;
+    const active =
+      isCurrent(a) || isCurrent(b) ? undefined : await this.#lostActive(places, [a, b]);
+    const headers = [a, b].map((header, i) => (i === active?.index ? active.header : header));
+    if (isCurrent(headers[0]) === isCurrent(headers[1])) return false;
+    const index = isCurrent(headers[0]) ? 0 : 1;
+    const other = index === 0 ? 1 : 0;
+    const header = headers[index]!;
     if (headers[other] === undefined) {
       await repairSpare(this.#steps, places[other], header.generation, this.#prng);
     }
-    return this.#mend(places[active], header, markOfPair(places, active, this.#markOf));
+    return this.#mend(places[index]!, header, markOfPair(places, index, this.#markOf));
+  }
+
+  /**
+   * No header says current, and one or both are lost: the log that counts is a lost one, and if both are, the
+   * one of the higher generation. Its generation is above that of the other, or as high when the MDC is as it
+   * was made.
+   */
+  async #lostActive(
+    places: readonly [LogPlace, LogPlace],
+    headers: readonly (LogHeader | undefined)[],
+  ): Promise<{ index: number; header: LogHeader } | undefined> {
+    let best: { index: 0 | 1; head: Uint8Array; generation: number } | undefined;
+    for (const index of [0, 1] as const) {
+      if (headers[index] !== undefined) continue;
+      const head = await readHead(places[index]);
+      const generation = headerOfFirstFrame(places[index], head)?.generation ?? 0;
+      const least = headers[1 - index]?.generation ?? 1;
+      if (generation < least || generation === best?.generation) continue;
+      if (best === undefined || generation > best.generation) best = { index, head, generation };
+    }
+    if (best === undefined) return undefined;
+    const header = await this.#firstFrame(places[best.index], best.head);
+    return header && { index: best.index, header };
+  }
+
+  /** With force, and unless there is none: the header that the first frame tells. */
+  async #firstFrame(place: LogPlace, head: Uint8Array): Promise<LogHeader | undefined> {
+    const header = headerOfFirstFrame(place, head);
+    if (header === undefined) return undefined;
+    const id = { idLow: place.objectId.low, idHigh: place.objectId.high };
+    const message = `the header is written anew, of generation ${header.generation} as its first frame says`;
+    const losses = [LOST_WITH_HEADER];
+    const step = stepAt('log header', locationIn(place, 0), message, { id, losses });
+    const done = await this.#steps.take(step, () =>
+      writeLogHeader(place, header, 'durable', { whole: true }),
+    );
+    return done ? header : undefined;
   }
 
   async #mend(place: LogPlace, header: LogHeader, mark: LogMark | undefined): Promise<boolean> {
@@ -169,12 +212,11 @@ async function zeroSectors({ device, extent, sectorBytes }: LogPlace, sectors: S
   }
 }
 
-/** 'newer': whole, and only a newer version knows what it says. */
-async function headerOf(place: LogPlace): Promise<LogHeader | 'newer' | undefined> {
-  const read = await readLogHeader(place).catch((error: unknown) => {
-    if (isMpoolError(error, 'ERR_MPOOL_IO')) return undefined;
-    throw error;
-  });
-  if (read === undefined || read.ok) return read?.header;
-  return read.problem === 'version' ? 'newer' : undefined;
+function isCurrent(header: LogHeader | undefined): boolean {
+  return header?.state === LogState.current;
 }
+
+/** Only the header could tell it. */
+const LOST_WITH_HEADER =
+  'an erasure, or a compaction to nothing, since its last record; if it never had a record, what a deleted ' +
+  'log left at its place is taken for its own';

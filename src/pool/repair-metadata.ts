@@ -27,6 +27,7 @@ import { type LogPlace, readLogHeader, scanLog } from './log-scan.ts';
 import { AcceptedEnds } from './repair-accept.ts';
 import { Media } from './media.ts';
 import { PoolRecords, refuseNewer } from './pool-records.ts';
+import { mendHeader } from './repair-headers.ts';
 import { gapsBeyond, readPair, replayPair, type PairFound } from './repair-pair.ts';
 import { type RepairSteps, stepAt } from './repair-report.ts';
 import { hasNewerPair, LIVE_PART, repairSpare, writePair } from './repair-write.ts';
@@ -84,7 +85,9 @@ export class MetadataRepair {
   /** @returns undefined when the pool has no metadata to go on with */
   async run(): Promise<RepairedMetadata | undefined> {
     const { mdc0 } = this.#superblock;
-    const zero = await readPair(this.#places(0, mdc0.logA, mdc0.logB));
+    const zeroPlaces = this.#places(0, mdc0.logA, mdc0.logB);
+    for (const place of zeroPlaces) await mendHeader(this.#steps, place);
+    const zero = await readPair(zeroPlaces);
     if (zero === undefined) return undefined;
     const records = new PoolRecordsCheck(new Findings());
     replayPair(zero, needsOld(zero), (place) => records.visitor(place));
@@ -98,6 +101,7 @@ export class MetadataRepair {
       if (impossible || extent.pageCount > LOG_PAGES_MAX) return undefined;
     }
     const places = this.#places(OBJECT_SLOT, mdc.logA, mdc.logB);
+    for (const place of places) await mendHeader(this.#steps, place);
     const one = await readPair(places);
     if (one === undefined) return undefined;
     const state = new ObjectState(one);

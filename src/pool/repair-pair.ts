@@ -4,6 +4,7 @@ import { PAGE_BYTES } from '../base/units.ts';
 import { refuseNewerHeader } from './log-pair.ts';
 import type { LogPlace, RecordVisitor } from './log-scan.ts';
 import { readLogHeader } from './log-scan.ts';
+import { headerOfFirstFrame, readHead } from './repair-headers.ts';
 import { findSalt, readLogTolerant, salvageLog, type Gap, type Salvaged } from './salvage.ts';
 
 /** What the two logs of one of the pool's own MDCs still say. */
@@ -30,12 +31,14 @@ export async function readPair(
 ): Promise<PairFound | undefined> {
   const headers = [await headerOf(places[0]), await headerOf(places[1])] as const;
   const chosen = choose(headers);
-  const index = chosen?.index ?? lostIndex(headers);
+  const lost = chosen === undefined ? await closedLog(places, headers) : undefined;
+  const index = chosen?.index ?? lost?.index ?? lostIndex(headers);
   if (index === undefined) return undefined;
   const other = index === 0 ? 1 : 0;
   const active = places[index];
   const { bytes } = await readLogTolerant(active);
-  const header = chosen?.header ?? headerOfNewer(active, bytes, headers[other]!);
+  const known = chosen?.header ?? lost?.header;
+  const header = known ?? headerOfNewer(active, bytes, headers[other]!);
   if (header === undefined) return undefined;
   const otherHeader = headers[other];
   const found = {
@@ -96,6 +99,27 @@ function choose([a, b]: Headers): { index: 0 | 1; header: LogHeader } | undefine
 function lostIndex([a, b]: Headers): 0 | 1 | undefined {
   if (a !== undefined && b === undefined) return 1;
   return a === undefined && b !== undefined ? 0 : undefined;
+}
+
+/**
+ * Of two logs of which no header can be read: the one with the higher generation, if it was closed in good
+ * order. Only the log that counts is closed, and what an interrupted compaction left never is.
+ */
+async function closedLog(
+  places: readonly [LogPlace, LogPlace],
+  headers: Headers,
+): Promise<{ index: 0 | 1; header: LogHeader } | undefined> {
+  if (headers[0] !== undefined || headers[1] !== undefined) return undefined;
+  const [a, b] = [await firstFrameOf(places[0]), await firstFrameOf(places[1])];
+  const index = (a?.generation ?? 0) > (b?.generation ?? 0) ? 0 : 1;
+  const header = index === 0 ? a : b;
+  if (header === undefined || a?.generation === b?.generation) return undefined;
+  const { bytes } = await readLogTolerant(places[index]);
+  return salvageLog(bytes, places[index], header).closed ? { index, header } : undefined;
+}
+
+async function firstFrameOf(place: LogPlace): Promise<LogHeader | undefined> {
+  return headerOfFirstFrame(place, await readHead(place));
 }
 
 function conflictOf([a, b]: Headers): string | undefined {

@@ -25,6 +25,7 @@ import { UserLogRepair } from './repair-logs.ts';
 import { repairChecksumTable } from './repair-mblock.ts';
 import { MetadataRepair, type RepairedMetadata } from './repair-metadata.ts';
 import { type RepairOptions, type RepairReport, RepairSteps, stepAt } from './repair-report.ts';
+import { findLostStaging } from './repair-staging.ts';
 import {
   lostSuperblock,
   repairDeviceSuperblocks,
@@ -66,7 +67,16 @@ export async function repairPoolAt(
     if (stagingPath !== undefined) {
       devices.push(await host.openDevice(stagingPath, { access: 'write' }));
     }
-    return await new Repair(own, devices[0]!, devices[1], lost, options).run();
+    return await new Repair(own, devices[0]!, devices[1], lost, options, async (found) => {
+      const places = await findLostStaging(host, found.superblock, found.objects.values(), {
+        where,
+        besides: devices[0]!.path,
+      });
+      if (places.length !== 1) return places;
+      const device = await host.openDevice(places[0]!, { access: 'write' });
+      devices.push(device);
+      return device;
+    }).run();
   } finally {
     for (const device of devices) await device.close();
   }
@@ -87,10 +97,14 @@ async function findLostSuperblock(
   return undefined;
 }
 
+/** The staging device that has no superblock, claimed; or where copies of it are. */
+type FindStaging = (metadata: RepairedMetadata) => Promise<Device | string[]>;
+
 class Repair {
+  readonly #findStaging: FindStaging;
   readonly #environment: Environment;
   readonly #capacity: Device;
-  readonly #staging: Device | undefined;
+  #staging: Device | undefined;
   /** What the superblock of the capacity device was, when only the staging device has it. */
   readonly #lost: Superblock | undefined;
   readonly #options: RepairOptions;
@@ -102,7 +116,9 @@ class Repair {
     staging: Device | undefined,
     lost: Superblock | undefined,
     options: RepairOptions,
+    lostStaging: FindStaging,
   ) {
+    this.#findStaging = lostStaging;
     this.#lost = lost;
     this.#environment = environment;
     this.#capacity = capacity;
@@ -155,7 +171,27 @@ class Repair {
     const devices = { capacity: this.#capacity, staging: this.#staging };
     const { prng } = this.#environment;
     const metadata = await new MetadataRepair(newest, devices, prng, this.#steps).run();
-    if (metadata !== undefined) await this.#objects(metadata);
+    if (metadata === undefined) return;
+    if (this.#staging === undefined) await this.#lostStaging(metadata);
+    await this.#objects(metadata);
+  }
+
+  /** A staging device of which no superblock is whole gets that of the capacity device, if it is the one. */
+  async #lostStaging(metadata: RepairedMetadata): Promise<void> {
+    const { superblock } = metadata;
+    if (superblock.staging === undefined) return;
+    const found = await this.#findStaging(metadata);
+    if (!Array.isArray(found)) {
+      this.#staging = found;
+      const own = { ...superblock, deviceUuid: superblock.staging.uuid };
+      this.#refuseForeign(superblock);
+      await repairDeviceSuperblocks(this.#steps, found, own);
+    } else if (found.length > 1) {
+      const location = { device: found[0]!, offsetBytes: 0 };
+      const message = 'the superblocks of the staging device, as the capacity device has them';
+      const losses = [`what is on the others: ${found.join(', ')} hold the same objects`];
+      this.#steps.withhold(stepAt('superblock', location, message, { losses }));
+    }
   }
 
   /**

@@ -68,6 +68,26 @@ const CASES: Case[] = [
     },
   },
   {
+    name: 'headers of logs, of which something is left',
+    damage(host, { mdc0, mdc1, root, mlogs }) {
+      const all = [mdc0, mdc1, root].flatMap(({ active, other }) => [active, other]);
+      for (const at of [...all, ...mlogs.values()]) host.disk(A).flipBit(at + 17);
+    },
+  },
+  {
+    name: 'logs without a header, and the staging device without superblocks',
+    force: true,
+    damage(host, { root, mlogs }) {
+      for (const at of [root.active, root.other, ...mlogs.values()]) {
+        host.disk(A).poke(at, { fill: 0, lengthBytes: 512 });
+      }
+      for (let copy = 0; copy < 4; copy++) {
+        const at = superblockOffsetBytes(copy, 8 * MIB);
+        host.disk(B).poke(at, { fill: 0, lengthBytes: PAGE_BYTES });
+      }
+    },
+  },
+  {
     name: 'a log that is cut, and a superblock',
     force: true,
     damage(host, { mlogs }) {

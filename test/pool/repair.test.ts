@@ -98,7 +98,7 @@ const RESTORED: [string, 'plain' | 'compacted', Damage, RegExp[]][] = [
   ...(['mdc0', 'mdc1', 'root'] as const).map((name): (typeof RESTORED)[number] => [
     `the header of the spare log of ${name}`,
     'compacted',
-    (host, places) => host.disk(A).flipBit(places[name].other + 20),
+    (host, places) => host.disk(A).failSectors(places[name].other, 512),
     [/^log header: the header of the log that does not count is written again/],
   ]),
   ...(['mdc0', 'mdc1'] as const).flatMap((name) =>
@@ -232,12 +232,119 @@ test('a damaged log stays as it is, until it is said to cut it; then what is los
   }
 });
 
-test('a log whose header is lost is left, refuses to be opened, and can be deleted', async () => {
+/** Damage to a header of 512 bytes that leaves enough of it to know what it was. */
+const HEADER_DAMAGE: [string, (host: SimHost, at: number) => void][] = [
+  ['a bit of the magic', (host, at) => host.disk(A).flipBit(at + 1)],
+  ['a bit of the checksum', (host, at) => host.disk(A).flipBit(at + 5, 3)],
+  ['a bit of the state', (host, at) => host.disk(A).flipBit(at + 9, 1)],
+  ['a bit of the generation', (host, at) => host.disk(A).flipBit(at + 17, 7)],
+  ['a bit of the salt', (host, at) => host.disk(A).flipBit(at + 26, 2)],
+  ['a bit of what was committed', (host, at) => host.disk(A).flipBit(at + 40, 4)],
+  ['all that is the same in every header', (host, at) => fill(host, at + 48, 464)],
+  [
+    'magic, and what it is the header of',
+    (host, at) => (fill(host, at, 4), fill(host, at + 32, 8)),
+  ],
+];
+
+function fill(host: SimHost, at: number, lengthBytes: number, byte = 0xa5): void {
+  host.disk(A).poke(at, { fill: byte, lengthBytes });
+}
+
+const HEADERS: [string, (places: Places) => number[]][] = [
+  ['a log', ({ mlogs }) => [[...mlogs.values()][0]!]],
+  ['both logs of the root MDC', ({ root }) => [root.active, root.other]],
+  ['both logs of MDC 0', ({ mdc0 }) => [mdc0.active, mdc0.other]],
+  ['both logs of MDC 1', ({ mdc1 }) => [mdc1.active, mdc1.other]],
+];
+
+for (const [what, of] of HEADERS) {
+  test(`restored as they were: headers of ${what}, of which something is left`, async () => {
+    for (const [how, harm] of HEADER_DAMAGE) {
+      const { host, content, places } = await copyOf(compactedPool);
+      const whole = imageOf(host);
+      for (const at of of(places)) harm(host, at);
+      const { steps, clean, withheld } = await repair(host);
+      assert.deepEqual([clean, withheld], [true, []], how);
+      assert.equal(steps.length, of(places).length, how);
+      for (const { structure, message } of steps) {
+        assert.match(
+          `${structure}: ${message}`,
+          /^log header: the header is written again as it was/,
+        );
+      }
+      assert.equal(imageOf(host), whole, `${how}: to the byte`);
+      await readsBack(host, content);
+    }
+  });
+}
+
+test('a header of which a field is lost is restored from the frames, when they fit its checksum', async () => {
+  const of = ({ mlogs, root }: Places) => [[...mlogs.values()][0]!, root.active];
+  for (const [field, lengthBytes] of [
+    [16, 8],
+    [24, 4],
+  ] as const) {
+    const { host, content, places } = await copyOf(plainPool);
+    const whole = imageOf(host);
+    for (const at of of(places)) fill(host, at + field, lengthBytes);
+    assert.equal((await repair(host)).clean, true);
+    assert.equal(imageOf(host), whole);
+    await readsBack(host, content);
+  }
+});
+
+test('an erasure stays, whatever happens to the header that made it', async () => {
+  for (const [how, harm] of HEADER_DAMAGE) {
+    const { host, content, places } = await copyOf(plainPool);
+    const [id, at] = [...places.mlogs][0] as [MlogId, number];
+    const pool = await openStore(host);
+    const log = await pool.mlogs.open(id);
+    await log.erase();
+    // Without a closing frame: as a crash leaves it.
+    const crashed = host.clone();
+    await pool.close({ force: true });
+    content.mlogs.set(id, []);
+    harm(crashed, at);
+    assert.equal((await repair(crashed)).clean, true, how);
+    await readsBack(crashed, content);
+  }
+});
+
+test('a log without a header refuses to be opened until it is said that the first frame tells it', async () => {
+  for (const lost of ['log', 'active', 'both'] as const) {
+    const { host, content, places } = await copyOf(compactedPool);
+    const [id, at] = [...places.mlogs][0] as [MlogId, number];
+    const { active, other } = places.root;
+    if (lost === 'log') host.disk(A).failSectors(at, 512);
+    else for (const each of lost === 'both' ? [active, other] : [active]) fill(host, each, 512, 0);
+    const image = imageOf(host);
+    const report = await repair(host);
+    assert.deepEqual([report.steps, report.clean, report.withheld.length], [[], false, 1], lost);
+    assert.match(report.withheld[0]!.message, /^the header is written anew, of generation 1 as/);
+    assert.match(report.withheld[0]!.losses[0]!, /^an erasure, or a compaction to nothing/);
+    assert.equal(imageOf(host), image);
+    // It is the only one that suffers.
+    const pool = await openStore(host);
+    const opened = lost === 'log' ? () => pool.mlogs.open(id) : () => pool.mdcs.root();
+    await refuses(opened, lost === 'log' ? 'ERR_MPOOL_IO' : 'ERR_MPOOL_CORRUPT');
+    const [, intact] = content.mlogs.keys();
+    assert.equal((await pool.mlogs.open(intact!)).recordCount, 6);
+    await pool.close({ force: true });
+    const done = await repair(host, { force: true });
+    assert.equal(done.clean, true, JSON.stringify(done));
+    assert.equal(done.steps.length, lost === 'both' ? 2 : 1);
+    assert.deepEqual((await repair(host)).steps, []);
+    await readsBack(host, content);
+  }
+});
+
+test('a log of which nothing is left is left alone, and can be deleted', async () => {
   const { host, content, places } = await copyOf(plainPool);
   const [id, at] = [...places.mlogs][0] as [MlogId, number];
-  host.disk(A).flipBit(at + 30);
+  fill(host, at, 2 * PAGE_BYTES, 0);
   const report = await repair(host, { force: true });
-  assert.deepEqual([report.steps, report.clean], [[], false]);
+  assert.deepEqual([report.steps, report.withheld, report.clean], [[], [], false]);
   assert.deepEqual(
     report.left.map(({ structure, objectId }) => [structure, objectId]),
     [['log header', `0x${id.toString(16)}`]],
@@ -248,6 +355,38 @@ test('a log whose header is lost is left, refuses to be opened, and can be delet
   await pool.close();
   assert.equal((await checkPoolAt(host, NAME, HERE, {})).clean, true);
 });
+
+test('MDC 0 and MDC 1 without any header are written anew, if the pool was closed in good order', async () => {
+  for (const name of ['mdc0', 'mdc1'] as const) {
+    for (const closed of [true, false]) {
+      const { host, content, places } = await copyOf(compactedPool);
+      const { active, other } = places[name];
+      if (!closed) cutClosingFrame(host, active);
+      for (const at of [active, other]) host.disk(A).failSectors(at, 512);
+      const { steps, clean } = await repair(host);
+      if (!closed) {
+        assert.deepEqual([steps, clean], [[], false], name);
+        continue;
+      }
+      assert.deepEqual([steps.length, clean], [1, true], name);
+      assert.match(steps[0]!.message, /written anew .*: the header of its current log is lost/);
+      assert.deepEqual(steps[0]!.losses, []);
+      assert.deepEqual((await repair(host)).steps, []);
+      await readsBack(host, content);
+    }
+  }
+});
+
+/** As a crash would have left the log. */
+function cutClosingFrame(host: SimHost, logBytes: number): void {
+  let last = 0;
+  for (let at = logBytes + PAGE_BYTES; at < logBytes + 16 * PAGE_BYTES; at += 512) {
+    const sector = Buffer.from(host.disk(A).bytes(at, 512));
+    if (sector.readUInt32LE(0) === 0x464c706d && sector.readUInt32LE(36) === 1) last = at;
+  }
+  assert.ok(last > 0, 'there is a closing frame');
+  fill(host, last, 512, 0);
+}
 
 test('what only MDC 1 told and no longer does is given up only when that is said', async () => {
   const { host, content, places } = await copyOf(compactedPool);
@@ -320,6 +459,43 @@ test('a capacity device without a superblock gets that of its staging device, wh
   other.host.disk(A).poke(32 * PAGE_BYTES, { fill: 0, lengthBytes: 64 * PAGE_BYTES });
   const none = await repairPoolAt(other.host.environment, A, HERE, { force: true });
   assert.deepEqual([none.steps, none.withheld, none.clean], [[], [], false]);
+});
+
+test('a staging device without a superblock gets that of the capacity device, if its content proves it', async () => {
+  const wipe = (host: SimHost, path: string): void => {
+    for (let copy = 0; copy < 4; copy++) {
+      const at = superblockOffsetBytes(copy, 8 * MIB);
+      host.disk(path).poke(at, { fill: copy === 1 ? 7 : 0, lengthBytes: PAGE_BYTES });
+    }
+  };
+  const { host, content } = await copyOf(plainPool);
+  const whole = imageOf(host);
+  wipe(host, B);
+  const damaged = imageOf(host);
+  const foreseen = await repair(host, { dryRun: true });
+  assert.equal(imageOf(host), damaged);
+  const report = await repair(host);
+  assert.deepEqual([report.steps, report.clean], [foreseen.steps, true], JSON.stringify(report));
+  assert.match(report.steps[0]!.message, /^copies 0, 1, 2, 3 written again, of generation 1/);
+  assert.equal(imageOf(host), whole, 'to the byte');
+  await readsBack(host, content);
+
+  // Another device, of that size and with something on it, is not taken for it.
+  const other = await copyOf(plainPool);
+  other.host.disk(B).poke(0, { fill: 0x33, lengthBytes: 8 * MIB });
+  const image = imageOf(other.host);
+  const none = await repair(other.host, { force: true });
+  assert.deepEqual([none.steps, none.clean], [[], false]);
+  assert.equal(imageOf(other.host), image);
+
+  // Of two that hold it nobody can tell which one counts.
+  const twice = await copyOf(plainPool);
+  wipe(twice.host, B);
+  const copy = twice.host.addDisk('/dev/copy', { sizeBytes: 8 * MIB });
+  copy.poke(0, twice.host.disk(B).bytes(0, 8 * MIB));
+  const both = await repair(twice.host, { force: true });
+  assert.deepEqual([both.steps, both.withheld.length, both.clean], [[], 1, false]);
+  assert.match(both.withheld[0]!.losses[0]!, /\/dev\/b, \/dev\/copy hold the same objects/);
 });
 
 test('MDC 0 that lost a record is written anew when that is said, unless MDC 1 may be elsewhere', async () => {

@@ -1,3 +1,4 @@
+import { isMpoolError } from '../../base/errors.ts';
 import { printObjectId } from '../../format/object-id.ts';
 import { command } from '../command.ts';
 import { jsonDocument, writeJsonList } from '../json.ts';
@@ -76,22 +77,41 @@ export const mlogRead = command({
   name: 'mlog read',
   summary: 'Print the records of an mlog, one a line',
   positionals: [POOL, ID],
-  options: ['raw'],
+  options: ['raw', 'salvage'],
   details: [
     'With --raw nothing is put between the records. With --json each record has its length and ' +
       'its text, or base64 when it is no UTF-8.',
+    'A damaged log is refused. With --salvage its records up to the damage are printed, then it is ' +
+      'told where the damage is; the exit status is 1.',
   ],
   examples: ['mpool mlog read mp1 0x1201 | tail', 'mpool mlog read --json mp1 0x1201'],
   async run(call, context) {
     const [target = '', text = ''] = call.words;
     const id = readMlogId(text);
     await withPool(context, target, { readOnly: true }, async (pool) => {
-      await withLog(pool.mlogs.open(id), (log) =>
-        writeRecords(call, context, 'mlog read', log.records()),
-      );
+      const salvage = call.options.has('salvage');
+      await withLog(pool.mlogs.open(id, salvage ? { salvage } : {}), async (log) => {
+        const damage: unknown[] = [];
+        const records = salvage ? upToDamage(log.records(), damage) : log.records();
+        await writeRecords(call, context, 'mlog read', records);
+        if (damage.length > 0) throw damage[0];
+      });
     });
   },
 });
+
+/** Ends where the damage is, so that what is printed of it is whole. */
+async function* upToDamage(
+  records: AsyncIterable<Uint8Array>,
+  damage: unknown[],
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* records;
+  } catch (error) {
+    if (!isMpoolError(error, 'ERR_MPOOL_CORRUPT')) throw error;
+    damage.push(error);
+  }
+}
 
 export const mlogErase = command({
   name: 'mlog erase',

@@ -35,10 +35,13 @@ export interface LogOptions {
 export class ClientMlogs implements Mlogs {
   readonly #session: Session;
   readonly #open: OpenLogs<OpenMlog>;
+  /** What could be read of damaged ones. */
+  readonly #salvaged: OpenLogs<OpenMlog>;
 
   constructor(session: Session) {
     this.#session = session;
     this.#open = new OpenLogs(session);
+    this.#salvaged = new OpenLogs(session);
   }
 
   async alloc(options: LogOptions): Promise<MlogAllocation> {
@@ -74,8 +77,11 @@ export class ClientMlogs implements Mlogs {
     const session = this.#session;
     session.assertOpen();
     const wanted = options.compactionSemantics === true;
-    const asked = { id: idToWire(id), ...(wanted && { compactionSemantics: true }) };
-    const { log, compactionSemantics } = await this.#open.open(
+    const salvage = options.salvage === true;
+    const how = salvage ? { salvage } : wanted ? { compactionSemantics: true } : {};
+    const asked = { id: idToWire(id), ...how };
+    const logs = salvage ? this.#salvaged : this.#open;
+    const { log, compactionSemantics } = await logs.open(
       id,
       {
         name: `mlog ${printObjectId(id)}`,

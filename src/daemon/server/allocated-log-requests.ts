@@ -38,15 +38,18 @@ export const mlogRequests: readonly PoolHandler[] = [
   onPool(
     'mlog.open',
     'read',
-    record({ id: mlogId, compactionSemantics: maybe(flag) }),
+    record({ id: mlogId, compactionSemantics: maybe(flag), salvage: maybe(flag) }),
     async (session, { id, ...options }) => {
       const { mlogs } = session.service.shared;
       const { number, log } = await session.logs.open(async () => ({
         mlog: await mlogs.open(id, options),
       }));
       const { state } = log;
-      const recovered = session.service.recoveredLogs.of(id, state);
-      return { body: { log: number, recovered, ...state } };
+      const { recoveredLogs } = session.service;
+      // What can be read of a damaged log is not what it held.
+      const of =
+        options.salvage === true ? recoveredLogs.without(state) : recoveredLogs.of(id, state);
+      return { body: { log: number, recovered: of, ...state } };
     },
   ),
   onPool('mlog.properties', 'read', ofMlog, async (session, body) => {

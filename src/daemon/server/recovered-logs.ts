@@ -26,6 +26,11 @@ export class RecoveredLogs {
     return log;
   }
 
+  /** Of a log as it is now, without remembering it. */
+  without({ generation, recordCount }: LogState): RecoveredLog {
+    return { activation: this.#activation, generation, recordCount };
+  }
+
   /** They are deleted. */
   forget(ids: readonly bigint[]): void {
     for (const id of ids) this.#logs.delete(id);
