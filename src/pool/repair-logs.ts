@@ -67,7 +67,7 @@ export class UserLogRepair {
     if (headers[other] === undefined) {
       await repairSpare(this.#steps, places[other], header.generation, this.#prng);
     }
-    return this.#mend(places[index]!, header, markOfPair(places, index, this.#markOf));
+    return this.#mend(places[index], header, markOfPair(places, index, this.#markOf));
   }
 
   /**
