@@ -184,7 +184,8 @@ class PoolCheck {
   #remembered(object: ObjectRecord, loss: Loss | undefined, isWhole: boolean): void {
     if (loss === undefined) return;
     const since = dateOf(loss.sinceMs);
-    const what = `bytes ${loss.fromBytes} to ${loss.toBytes}, which were acknowledged, were found lost at ${since}`;
+    const range = `bytes ${loss.fromBytes} to ${loss.toBytes}`;
+    const what = `${range}, which were acknowledged, were found lost at ${since}`;
     const at = this.#locateObject(object);
     const structure = isMblock(object) ? 'mblock' : 'log';
     if (!isWhole) this.#findings.add('note', structure, at, what, object);

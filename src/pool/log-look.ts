@@ -41,8 +41,8 @@ const SMALL_WINDOW_BYTES = 16 * 1024;
 const FRAMES_PER_SLICE = 4;
 
 /**
- * Looks whether a log of users is as far as it was acknowledged: from its mark on, not from its beginning. The
- * log must not be open.
+ * Looks whether a log of users is as far as it was acknowledged: from its mark on, not from its beginning.
+ * The log must not be open.
  * @param places of the log; or of both logs of an MDC
  * @throws ERR_MPOOL_IO
  */

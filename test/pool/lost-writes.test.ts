@@ -167,6 +167,40 @@ test('a staging device that is older, after a power cut: known before anything i
   assert.deepEqual(await problemsOf(image), []);
 });
 
+test('an MDC that lost a compaction does not open with its old content', async () => {
+  const { host, pool } = await made();
+  const allocation = await pool.mdcs.alloc({ capacityBytes: 64 * 1024, mediaClass: 'staging' });
+  await allocation.commit();
+  const { id } = allocation;
+  let mdc = await pool.mdcs.open(id);
+  await mdc.append('before', { sync: true });
+  // With a mark of log A; then one of log B.
+  await newMblock(pool, 'capacity');
+  const old = contentOf(host, B);
+  await mdc.compact(['compacted']);
+  await newMblock(pool, 'capacity');
+  const image = host.crash({ survivors: allSurvive });
+  await pool.close({ force: true }).catch(() => {});
+  image.disk(B).poke(0, old);
+  let again = await open(image);
+  const told = /generation 2 was begun, and its header is of generation 1/;
+  await refuses(() => again.mdcs.open(id), 'ERR_MPOOL_CORRUPT', told);
+  await closeClean({ host: image, pool: again });
+  const forced = await repair(image, { force: true });
+  assert.deepEqual([forced.clean, forced.withheld], [true, []]);
+  assert.deepEqual((await repair(image)).steps, []);
+  again = await open(image);
+  mdc = await again.mdcs.open(id);
+  const records: string[] = [];
+  for await (const record of mdc.records()) records.push(Buffer.from(record).toString());
+  assert.deepEqual(records, ['before']);
+  await mdc.append('after', { sync: true });
+  await mdc.close();
+  assert.equal((await again.info()).lostCount, 0);
+  await closeClean({ host: image, pool: again });
+  assert.deepEqual(await problemsOf(image), []);
+});
+
 for (const clean of [true, false]) {
   const when = clean ? 'a clean stop' : 'a power cut';
   test(`a capacity device that is older, after ${when}: nothing is written to the pool`, async () => {
