@@ -215,7 +215,7 @@ class PoolCheck {
         // oxlint-disable-next-line no-await-in-loop -- one log at a time bounds memory
         await this.#userLog(object, objects.get(uniquifier + 1));
         const isWhole = this.#findings.errorOrWarningCount === before;
-        if (object.role === ROLE_LOG_B) continue;
+        if (object.role === ROLE_LOG_B || this.#deviceOf(object) === undefined) continue;
         const other = object.role === ROLE_LOG_A ? objects.get(uniquifier + 1) : undefined;
         const loss = this.#lossOf(object) ?? (other && this.#lossOf(other));
         this.#remembered(object, loss, isWhole);

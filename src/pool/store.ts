@@ -237,7 +237,7 @@ export class Store implements ReaderContext, MappableStore {
         this.#deleting.delete(index);
         this.#countsOf(index).add(this.table, index, -1);
         this.deleteCount += 1;
-        this.lostWrites.deleted(this.table.idLow(index), this.table.idHigh(index));
+        this.lostWrites.forget(this.table.idLow(index), this.table.idHigh(index));
         if (this.table.markDeleted(index)) this.reclaim(index);
       });
     } finally {

@@ -60,12 +60,16 @@ async function recordsOf(pool: LocalPool, id: MlogId): Promise<string[]> {
 async function made(): Promise<Made> {
   const first = await freshPool({ sizeBytes: 32 * MIB, stagingBytes: 16 * MIB });
   const pool = first.pool as LocalPool;
+  assert.equal((await pool.info()).recovery.unclean, false, 'a new pool is as it was made');
   const onStaging = await newLog(pool, 'staging');
   const onCapacity = await newLog(pool, 'capacity');
   await appendTo(pool, onStaging, 'one');
   await appendTo(pool, onCapacity, 'one');
   await closeClean(first);
-  return { host: first.host, pool: await open(first.host), onStaging, onCapacity };
+  const again = await open(first.host);
+  const { recovery } = await again.info();
+  assert.deepEqual([recovery.unclean, recovery.verifiedLogs], [false, 3], 'as it was closed');
+  return { host: first.host, pool: again, onStaging, onCapacity };
 }
 
 function contentOf(host: SimHost, path: string): Uint8Array {
@@ -116,6 +120,16 @@ test('a staging device that is older, after a clean stop: its logs say what they
   assert.deepEqual((await again.info()).lost, []);
   assert.deepEqual(await recordsOf(again, onStaging), ['one', 'two', 'three']);
   await closeClean({ host: other, pool: again });
+
+  // Without repair a log that opens is whole again.
+  const simply = host.clone();
+  simply.disk(B).poke(0, right);
+  again = await open(simply);
+  assert.equal((await again.info()).lostCount, 1);
+  assert.deepEqual(await recordsOf(again, onStaging), ['one', 'two', 'three']);
+  assert.equal((await again.info()).lostCount, 0);
+  await closeClean({ host: simply, pool: again });
+  assert.deepEqual(await problemsOf(simply), []);
 
   // It is not: the loss is accepted.
   const withheld = await repair(host);
