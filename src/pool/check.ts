@@ -184,7 +184,8 @@ class PoolCheck {
   #remembered(object: ObjectRecord, loss: Loss | undefined, isWhole: boolean): void {
     if (loss === undefined) return;
     const since = dateOf(loss.sinceMs);
-    const what = `bytes ${loss.fromBytes} to ${loss.toBytes}, which were acknowledged, were found lost at ${since}`;
+    const range = `bytes ${loss.fromBytes} to ${loss.toBytes}`;
+    const what = `${range}, which were acknowledged, were found lost at ${since}`;
     const at = this.#locateObject(object);
     const structure = isMblock(object) ? 'mblock' : 'log';
     if (!isWhole) this.#findings.add('note', structure, at, what, object);
@@ -214,7 +215,7 @@ class PoolCheck {
         // oxlint-disable-next-line no-await-in-loop -- one log at a time bounds memory
         await this.#userLog(object, objects.get(uniquifier + 1));
         const isWhole = this.#findings.errorOrWarningCount === before;
-        if (object.role === ROLE_LOG_B) continue;
+        if (object.role === ROLE_LOG_B || this.#deviceOf(object) === undefined) continue;
         const other = object.role === ROLE_LOG_A ? objects.get(uniquifier + 1) : undefined;
         const loss = this.#lossOf(object) ?? (other && this.#lossOf(other));
         this.#remembered(object, loss, isWhole);

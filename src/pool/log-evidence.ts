@@ -8,8 +8,8 @@ import type { FramePosition } from './frame-cursor.ts';
 import type { LogEnd, LogPlace } from './log-scan.ts';
 
 /**
- * What a device lost of a log although it had acknowledged it, told from what others say of the log. All that is
- * said was true when it was written, and a log that no device lost anything of never goes back; so whatever
+ * What a device lost of a log although it had acknowledged it, told from what others say of the log. All
+ * that is said was true when it was written, and a log that no device lost anything of never goes back; so whatever
  * contradicts it is a loss, whichever way the pool was stopped.
  */
 export interface LogLoss {
@@ -37,7 +37,7 @@ export function foundEnd(header: LogHeader, end: LogEnd): FoundEnd {
   return { generation: header.generation, endBytes, closed, witness };
 }
 
-/** Of the two logs of an MDC, of which one counts, the mark that tells most: that of the higher generation. */
+/** Of the two logs of an MDC, of which one counts, the mark that tells most: of the higher generation. */
 export function markOfPair(
   places: readonly [LogPlace, LogPlace],
   activeIndex: 0 | 1,
@@ -118,8 +118,8 @@ export function lossMessage(place: LogPlace, loss: LogLoss): string {
   const { path } = place.device;
   const at = place.extent.pageAddress * PAGE_BYTES;
   return (
-    `${nameOfLog(place)}: ${path} acknowledged bytes ${fromBytes} to ${toBytes} of generation ${generation} ` +
-    `of this log, which begins at byte ${at} of the device, and lost them (${detail})`
+    `${nameOfLog(place)}: ${path} acknowledged bytes ${fromBytes} to ${toBytes} ` +
+    `of generation ${generation} of this log, which begins at byte ${at} of the device, and lost them (${detail})`
   );
 }
 

@@ -41,8 +41,8 @@ const SMALL_WINDOW_BYTES = 16 * 1024;
 const FRAMES_PER_SLICE = 4;
 
 /**
- * Looks whether a log of users is as far as it was acknowledged: from its mark on, not from its beginning. The
- * log must not be open.
+ * Looks whether a log of users is as far as it was acknowledged: from its mark on, not from its beginning.
+ * The log must not be open.
  * @param places of the log; or of both logs of an MDC
  * @throws ERR_MPOOL_IO
  */
@@ -104,7 +104,9 @@ async function lookFrom(
   const from = expected ?? FIRST_POSITION;
   const end = await framesFrom(place, header, from, marked ?? NO_WITNESS);
   const { endBytes, knownBytes, witness } = end;
-  const moved = mark === undefined || expected === undefined || endBytes > expected.offsetBytes;
+  const isFresh = header.generation === 1 && endBytes === LOG_HEADER_BYTES;
+  const isAsMarked = mark === undefined ? isFresh : endBytes === expected?.offsetBytes;
+  const moved = !isAsMarked;
   if (knownBytes <= endBytes) return { place, loss: undefined, witness, moved };
   const detail = `its frames end at byte ${endBytes}`;
   const { generation } = header;

@@ -59,8 +59,8 @@ export class LostWrites {
     return this.#store.catalog.losses.size;
   }
 
-  /** The object is gone, and what was lost of it. */
-  deleted(idLow: number, idHigh: number): void {
+  /** The object is gone, and what was lost of it; or it is whole. */
+  forget(idLow: number, idHigh: number): void {
     if (this.#noted.size === 0 || !this.#noted.delete(uniquifierOfHalves(idLow, idHigh))) return;
     this.#store.health.clear('lost-writes', printIdHalves(idLow, idHigh));
   }
@@ -104,7 +104,20 @@ export class LostWrites {
       throw error;
     }
     if (opened.found !== undefined) this.#judge(opened.places, opened.found);
+    await this.#foundWhole(opened.places);
     return opened;
+  }
+
+  /** A log that opens has what it had lost: its device is the right one again. */
+  async #foundWhole(places: readonly LogPlace[]): Promise<void> {
+    const { catalog, readOnly } = this.#store;
+    if (catalog.losses.size === 0 || readOnly) return;
+    for (const { objectId } of places) {
+      const loss = catalog.losses.get(uniquifierOfHalves(objectId.low, objectId.high));
+      if (loss === undefined) continue;
+      await catalog.recordLosses([{ ...loss, fromBytes: 0, toBytes: 0 }]);
+      this.forget(objectId.low, objectId.high);
+    }
   }
 
   #judge(places: readonly LogPlace[], found: FoundEnd): void {

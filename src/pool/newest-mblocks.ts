@@ -1,4 +1,4 @@
-/** Ids of the mblocks that were committed last, in the order of their records. Nothing is allocated for each. */
+/** Ids of the mblocks that were committed last, in the order of their records; none is allocated for. */
 export class NewestMblocks {
   readonly #high = new Uint32Array(NEWEST_MBLOCKS_MAX);
   readonly #low = new Uint32Array(NEWEST_MBLOCKS_MAX);

@@ -431,9 +431,8 @@ function shortOf({ header, salvaged }: PairFound, witness: LogWitness): LogLoss 
 function tailLosses(short: LogLoss | undefined, name: string, what: string): string[] {
   if (short === undefined) return [];
   const { fromBytes, toBytes, generation } = short;
-  return [
-    `what was acknowledged in bytes ${fromBytes} to ${toBytes} of generation ${generation} of ${name}: ${what}`,
-  ];
+  const range = `bytes ${fromBytes} to ${toBytes} of generation ${generation}`;
+  return [`what was acknowledged in ${range} of ${name}: ${what}`];
 }
 
 function reasonsOf(

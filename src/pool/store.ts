@@ -308,7 +308,7 @@ export class Store implements ReaderContext, MappableStore {
         this.#countsOf(index).add(this.table, index, -1);
         this.deleteCount += 1;
         this.health.forget(() => printObjectId(this.table.idAt(index)));
-        this.lostWrites.deleted(this.table.idLow(index), this.table.idHigh(index));
+        this.lostWrites.forget(this.table.idLow(index), this.table.idHigh(index));
         if (this.table.markDeleted(index)) this.reclaim(index);
       });
     } finally {

@@ -24,8 +24,8 @@ const LOGS_IN_FLIGHT = 16;
 const MBLOCKS_IN_FLIGHT = 4;
 
 /**
- * After a stop that was not clean: are the newest things there that devices acknowledged? Reads only, but that
- * losses are remembered. What is not looked at here is judged when it is opened or read.
+ * After a stop that was not clean: are the newest things there that devices acknowledged? Reads only, but
+ * that losses are remembered. What is not looked at here is judged when it is opened or read.
  * @param verifyBytes how much data of the newest mblocks
  * @throws ERR_MPOOL_CORRUPT when MDC 0 or MDC 1 lost something and the pool is to be written to
  */
@@ -184,8 +184,8 @@ class NewestCheck {
     const id = { low: object.idLow, high: object.idHigh };
     const message =
       `mblock ${printObjectId(idFromHalves(id.low, id.high))}: ${on.device.path} acknowledged what was ` +
-      `committed, and bytes ${base + fromBytes} to ${base + toBytes} of it are not there (${found[0]!.message}); ` +
-      'delete it, or restore it from elsewhere';
+      `committed, and bytes ${base + fromBytes} to ${base + toBytes} of it are not there ` +
+      `(${found[0]!.message}); delete it, or restore it from elsewhere`;
     return { id, fromBytes, toBytes, message };
   }
 }

@@ -110,8 +110,8 @@ export function fakeInfo(found: FoundPool): PoolInfo {
       verifiedLogs: 0,
       lostObjects: 0,
     },
-    lost: [],
-    lostCount: 0,
+    lost: [{ object: '0x1001101', fromBytes: 4096, toBytes: 8192, sinceMs: 1_750_000_000_000 }],
+    lostCount: 1,
     problems: [],
     mdcCount: 1,
     parameters: {

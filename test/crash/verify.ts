@@ -55,6 +55,8 @@ export async function look(rig: Rig): Promise<Found> {
   for await (const { id } of pool.mlogs.list()) await recordsOf(id, false);
   for await (const { id } of pool.mdcs.list()) await recordsOf(id.logA, true);
   await checkUsage(rig);
+  const alarms = rig.store.health.problems.filter(({ kind }) => kind === 'lost-writes');
+  assert.deepEqual(alarms, [], 'no device lost anything');
   return found;
 }
 

@@ -38,9 +38,17 @@ export const WITNESSES: readonly Mutant[] = [
     name: 'witness-from-the-future',
     file: 'pool/metadata-log.ts',
     find: 'this.#witness.endBytes = durableBytes;',
-    replace: 'this.#witness.endBytes = active.tailBytes + durableBytes * 0;',
+    replace: 'this.#witness.endBytes = durableBytes + 512;',
     breaks: 'frames bear witness of what no flush acknowledged yet',
-    tests: ['pool/log-marks', 'crash/metadata', 'crash/objects'],
+    tests: ['pool/lost-writes'],
+  },
+  {
+    name: 'witness-before-the-deed',
+    file: 'pool/log-pair.ts',
+    find: 'await this.#decide(target);',
+    replace: 'this.onDurable(target);\n      await this.#decide(target);',
+    breaks: 'frames bear witness of a compaction before the write that decides it',
+    tests: ['crash/witnesses'],
   },
   {
     name: 'marks-unheard-when-opened',
@@ -64,7 +72,7 @@ export const WITNESSES: readonly Mutant[] = [
     find: 'return other.generation > own.generation ? other : own;',
     replace: 'return own;',
     breaks: 'an MDC that lost a compaction opens with its old content',
-    tests: ['crash/lost-writes'],
+    tests: ['pool/lost-writes'],
   },
   {
     name: 'marks-not-with-commits',

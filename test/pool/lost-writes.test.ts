@@ -60,12 +60,16 @@ async function recordsOf(pool: LocalPool, id: MlogId): Promise<string[]> {
 async function made(): Promise<Made> {
   const first = await freshPool({ sizeBytes: 32 * MIB, stagingBytes: 16 * MIB });
   const pool = first.pool as LocalPool;
+  assert.equal((await pool.info()).recovery.unclean, false, 'a new pool is as it was made');
   const onStaging = await newLog(pool, 'staging');
   const onCapacity = await newLog(pool, 'capacity');
   await appendTo(pool, onStaging, 'one');
   await appendTo(pool, onCapacity, 'one');
   await closeClean(first);
-  return { host: first.host, pool: await open(first.host), onStaging, onCapacity };
+  const again = await open(first.host);
+  const { recovery } = await again.info();
+  assert.deepEqual([recovery.unclean, recovery.verifiedLogs], [false, 3], 'as it was closed');
+  return { host: first.host, pool: again, onStaging, onCapacity };
 }
 
 function contentOf(host: SimHost, path: string): Uint8Array {
@@ -117,6 +121,16 @@ test('a staging device that is older, after a clean stop: its logs say what they
   assert.deepEqual(await recordsOf(again, onStaging), ['one', 'two', 'three']);
   await closeClean({ host: other, pool: again });
 
+  // Without repair a log that opens is whole again.
+  const simply = host.clone();
+  simply.disk(B).poke(0, right);
+  again = await open(simply);
+  assert.equal((await again.info()).lostCount, 1);
+  assert.deepEqual(await recordsOf(again, onStaging), ['one', 'two', 'three']);
+  assert.equal((await again.info()).lostCount, 0);
+  await closeClean({ host: simply, pool: again });
+  assert.deepEqual(await problemsOf(simply), []);
+
   // It is not: the loss is accepted.
   const withheld = await repair(host);
   assert.deepEqual([withheld.steps, withheld.clean], [[], false]);
@@ -162,6 +176,40 @@ test('a staging device that is older, after a power cut: known before anything i
   const again = await open(image);
   await again.mblocks.delete([mblock]);
   await again.mlogs.delete([onStaging]);
+  assert.equal((await again.info()).lostCount, 0);
+  await closeClean({ host: image, pool: again });
+  assert.deepEqual(await problemsOf(image), []);
+});
+
+test('an MDC that lost a compaction does not open with its old content', async () => {
+  const { host, pool } = await made();
+  const allocation = await pool.mdcs.alloc({ capacityBytes: 64 * 1024, mediaClass: 'staging' });
+  await allocation.commit();
+  const { id } = allocation;
+  let mdc = await pool.mdcs.open(id);
+  await mdc.append('before', { sync: true });
+  // With a mark of log A; then one of log B.
+  await newMblock(pool, 'capacity');
+  const old = contentOf(host, B);
+  await mdc.compact(['compacted']);
+  await newMblock(pool, 'capacity');
+  const image = host.crash({ survivors: allSurvive });
+  await pool.close({ force: true }).catch(() => {});
+  image.disk(B).poke(0, old);
+  let again = await open(image);
+  const told = /generation 2 was begun, and its header is of generation 1/;
+  await refuses(() => again.mdcs.open(id), 'ERR_MPOOL_CORRUPT', told);
+  await closeClean({ host: image, pool: again });
+  const forced = await repair(image, { force: true });
+  assert.deepEqual([forced.clean, forced.withheld], [true, []]);
+  assert.deepEqual((await repair(image)).steps, []);
+  again = await open(image);
+  mdc = await again.mdcs.open(id);
+  const records: string[] = [];
+  for await (const record of mdc.records()) records.push(Buffer.from(record).toString());
+  assert.deepEqual(records, ['before']);
+  await mdc.append('after', { sync: true });
+  await mdc.close();
   assert.equal((await again.info()).lostCount, 0);
   await closeClean({ host: image, pool: again });
   assert.deepEqual(await problemsOf(image), []);
