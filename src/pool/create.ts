@@ -109,7 +109,8 @@ async function writePool(
     poolUuid: randomUuid(prng),
     generation: 1,
     features: NO_FEATURES,
-    createdMs: clock.wallMs(),
+    // A clock that is set before 1970 must not keep anybody from making a pool.
+    createdMs: Math.max(0, clock.wallMs()),
     deviceUuid: capacity.descriptor.uuid,
     capacity: capacity.descriptor,
     staging: staging?.descriptor,

@@ -16,7 +16,7 @@ import {
   frameSeed,
   RECORD_BYTES_MAX,
 } from '../format/log-frame.ts';
-import type { LogHeader } from '../format/log-header.ts';
+import { type LogHeader, nextLogGeneration } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
 import { writeLogHeader } from './log-place.ts';
@@ -238,7 +238,7 @@ export class Log {
       await this.sync();
       const header: LogHeader = {
         ...this.#header,
-        generation: Math.max(this.#header.generation + 1, minGeneration),
+        generation: nextLogGeneration(this.#header.generation, minGeneration),
         salt: prng.u32(),
         committedBytes: PAGE_BYTES,
       };
