@@ -123,8 +123,9 @@ export async function writeLogHeader(
 export async function secureLogTail(place: LogPlace, end: LogEnd, gate: FlushGate): Promise<void> {
   if (end.closed || end.durableBytes >= end.endBytes) return;
   const { device, extent } = place;
-  const buffer = device.allocate(FRAME_BYTES_MAX);
-  const second = device.allocate(FRAME_BYTES_MAX);
+  const both = device.allocate(2 * FRAME_BYTES_MAX);
+  const buffer = both.subarray(0, FRAME_BYTES_MAX);
+  const second = both.subarray(FRAME_BYTES_MAX);
   try {
     for (let at = end.durableBytes; at < end.endBytes; at += FRAME_BYTES_MAX) {
       const part = buffer.subarray(0, Math.min(FRAME_BYTES_MAX, end.endBytes - at));
@@ -139,8 +140,7 @@ export async function secureLogTail(place: LogPlace, end: LogEnd, gate: FlushGat
       await writeAsync(device, offsetBytes, part, 'volatile');
     }
   } finally {
-    device.release(buffer);
-    device.release(second);
+    device.release(both);
   }
   await gate.flush();
 }

@@ -20,7 +20,7 @@ import { type LogHeader, nextLogGeneration } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
 import { writeLogHeader } from './log-place.ts';
-import { recordFits } from './log-room.ts';
+import { addZeros, recordFits } from './log-room.ts';
 
 /**
  * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
@@ -363,16 +363,24 @@ export class Log {
         : last
           ? ChunkKind.last
           : ChunkKind.middle;
-      this.#putChunk(kind, record.subarray(from, to));
+      try {
+        this.#putChunk(kind, record.subarray(from, to));
+      } catch (error) {
+        // Half a record is in the log already: nobody may take what follows for the rest of it.
+        if (!first) this.fail(error as MpoolError);
+        throw error;
+      }
       from = to;
       if (!last) this.#seal('volatile');
     } while (from < record.length);
   }
 
   #putChunk(kind: number, bytes: Uint8Array): void {
-    if (this.#used === 0) this.#beginFrame();
-    const end = this.#used + CHUNK_HEADER_BYTES + bytes.length;
+    const used = this.#used === 0 ? FRAME_HEADER_BYTES : this.#used;
+    const end = used + CHUNK_HEADER_BYTES + bytes.length;
+    // First, since there may be no memory: then nothing has begun.
     if (this.#open === null || end > this.#open.length) this.#growOpen(end);
+    if (this.#used === 0) this.#beginFrame();
     const open = this.#open!;
     const head = chunkWord(kind, bytes.length);
     const at = this.#used;
@@ -447,13 +455,14 @@ export class Log {
       this.#inFlight += 1;
       const { device, extent } = this.place;
       const zeroBytes = this.#inFlight === this.#unwritten.length ? this.#zerosBehind(frame) : 0;
-      if (zeroBytes > 0) this.#addZeros(frame, zeroBytes);
+      const zeroing = zeroBytes > 0 && addZeros(device, frame, zeroBytes);
+      this.#zeroing ||= zeroing;
       const { buffer, bytes } = frame;
       this.#touchedBytes = Math.max(this.#touchedBytes, frame.offsetBytes + bytes.length);
       const offsetBytes = extent.pageAddress * PAGE_BYTES + frame.offsetBytes;
       device.write(offsetBytes, bytes, frame.durability, (error) => {
         frame.written = true;
-        if (zeroBytes > 0) this.#zeroing = false;
+        if (zeroing) this.#zeroing = false;
         device.release(buffer);
         if (error !== null) this.fail(error);
         this.#reap();
@@ -470,18 +479,6 @@ export class Log {
     if (endBytes <= this.#touchedBytes || frame.bytes.length > ZERO_BEHIND_BYTES_MAX) return 0;
     if (this.place.device.kind === 'block') return 0;
     return Math.min(frame.offsetBytes + ZERO_AHEAD_BYTES, this.extentBytes) - endBytes;
-  }
-
-  #addZeros(frame: Frame, zeroBytes: number): void {
-    const { device } = this.place;
-    const frameBytes = frame.bytes.length;
-    const larger = device.allocate(frameBytes + zeroBytes);
-    larger.set(frame.bytes);
-    larger.fill(0, frameBytes);
-    device.release(frame.buffer);
-    frame.buffer = larger;
-    frame.bytes = larger;
-    this.#zeroing = true;
   }
 
   /** Takes the written frames off the front, and goes on. */
