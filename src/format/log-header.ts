@@ -22,6 +22,7 @@
 import { assert } from '../base/assert.ts';
 import { viewOf } from '../base/bytes.ts';
 import { crc32c } from '../base/crc32c.ts';
+import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import type { IdHalves } from './object-id.ts';
 import { getU64, setU64, zeroBetween } from './u64.ts';
@@ -31,6 +32,16 @@ export const LOG_HEADER_BYTES = PAGE_BYTES;
 const LOG_HEADER_USED_BYTES = 512;
 export const LOG_IDENTITY_BYTES = 24;
 export const GENERATION_MAX = 2 ** 52;
+
+/**
+ * The one after `generation`, or a later one that is wished for.
+ * @throws ERR_MPOOL_NO_SPACE after the last one: what follows could not be told from what was
+ */
+export function nextLogGeneration(generation: number, atLeast = 0): number {
+  const next = Math.max(generation + 1, atLeast);
+  if (next <= GENERATION_MAX) return next;
+  throw new MpoolError('ERR_MPOOL_NO_SPACE', `generation ${generation} of the log is the last`);
+}
 
 const MAGIC = 0x484c706d; // 'mpLH', little-endian
 const VERSION = 1;

@@ -48,6 +48,7 @@ import { getU64, setU64, zeroBetween } from './u64.ts';
 
 export const FORMAT_VERSION = 2;
 export const SUPERBLOCK_COPY_COUNT = 4;
+export const SUPERBLOCK_GENERATION_MAX = 2 ** 32 - 1;
 const POOL_NAME_PATTERN = /^[A-Za-z0-9._][A-Za-z0-9._-]{0,30}$/;
 
 const MAGIC = new TextEncoder().encode('mpoolDev');
@@ -127,7 +128,8 @@ export function encodeSuperblock(superblock: Superblock, copy: number): Uint8Arr
   }
   assert(POOL_NAME_PATTERN.test(superblock.name), 'a pool has a name');
   assert(superblock.poolUuid.length === 16, 'a UUID has 16 bytes');
-  assert(generation >= 1 && generation <= 0xffffffff, 'generations are 1 … 2^32 - 1');
+  const isGeneration = generation >= 1 && generation <= SUPERBLOCK_GENERATION_MAX;
+  assert(isGeneration, 'generations are 1 … 2^32 - 1');
   page.set(MAGIC, 0);
   page.set(new TextEncoder().encode(superblock.name), 8);
   page.set(superblock.poolUuid, 40);

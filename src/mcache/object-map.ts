@@ -1,3 +1,4 @@
+import { allocateBytes } from '../base/allocate-bytes.ts';
 import { abandonable, type WaitOptions } from '../base/abandon.ts';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES } from '../base/units.ts';
@@ -143,7 +144,7 @@ export class ObjectMap implements MblockMap {
       this.#refuseRange(object, offsetBytes, lengthBytes);
     }
     object.hits[object.hitAt]!++;
-    const into = Buffer.allocUnsafeSlow(lengthBytes);
+    const into = allocateBytes(lengthBytes);
     if (lengthBytes === 0) return into;
     await this.#miss(object, (finish) => {
       this.#core.backing.reader.readInto(object, offsetBytes, into, finish);

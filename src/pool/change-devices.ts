@@ -13,7 +13,7 @@ import {
   tooSmall,
 } from './prepare-device.ts';
 import type { Store } from './store.ts';
-import { writeSuperblocks } from './superblocks.ts';
+import { nextGeneration, writeSuperblocks } from './superblocks.ts';
 
 /**
  * Gives an active pool its staging device. The capacity device's superblock decides: until it names the
@@ -31,6 +31,8 @@ export async function addMediaClass(
       `media class ${mediaClass} of pool ${superblock.name}`,
     );
   }
+  // Before anything is written that no superblock could name.
+  nextGeneration(superblock);
   await refuseSameDevice(environment.host, store.capacity.device.path, options.path);
   const settings = { force: options.force === true, engine: store.engine };
   const prepared = await prepareDevice(environment, mediaClass, options, settings);

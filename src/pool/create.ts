@@ -110,7 +110,8 @@ async function writePool(
     poolUuid: randomUuid(prng),
     generation: 1,
     features: knownFeatures(),
-    createdMs: clock.wallMs(),
+    // A clock that is set before 1970 must not keep anybody from making a pool.
+    createdMs: Math.max(0, clock.wallMs()),
     deviceUuid: capacity.descriptor.uuid,
     capacity: capacity.descriptor,
     staging: staging?.descriptor,

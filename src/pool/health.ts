@@ -81,7 +81,7 @@ export class Health {
     this.#problems.get(kind)?.delete(object ?? '');
   }
 
-  /** The object is gone, and with it all that was wrong with it. @param object printed; asked only if needed */
+  /** The object is gone, and with it all that was wrong with it. @param object printed, where needed */
   forget(object: () => string): void {
     if (this.state === 'optimal') return;
     const key = object();

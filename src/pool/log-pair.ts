@@ -1,7 +1,12 @@
 import { MpoolError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
 import { MIB, PAGE_BYTES } from '../base/units.ts';
-import { LogState, type LogHeader, type LogHeaderDecoded } from '../format/log-header.ts';
+import {
+  LogState,
+  type LogHeader,
+  type LogHeaderDecoded,
+  nextLogGeneration,
+} from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import type { GroupSizes } from './group-sizes.ts';
 import { Log } from './log.ts';
@@ -163,7 +168,8 @@ export class LogPair {
   }
 
   #target(place: LogPlace): Log {
-    const header = newHeader(place, this.#active.generation + 1, LogState.current, this.#prng);
+    const generation = nextLogGeneration(this.#active.generation);
+    const header = newHeader(place, generation, LogState.current, this.#prng);
     const log = new Log(place, this.#gate, header, freshLogEnd());
     log.groups = null;
     return log;

@@ -3,7 +3,7 @@ import { below, type Prng } from '../base/prng.ts';
 import { PAGE_BYTES } from '../base/units.ts';
 import { type Device, type Durability, readAsync, writeAsync } from '../device/device.ts';
 import type { Extent } from '../format/extent.ts';
-import { FRAME_BYTES_MAX, type LogWitness, NO_WITNESS } from '../format/log-frame.ts';
+import { FRAME_BYTES_MAX, type LogWitness, NO_WITNESS, SEQUENCE_MAX } from '../format/log-frame.ts';
 import { encodeLogHeader, type LogHeader, logIdentity } from '../format/log-header.ts';
 import type { IdHalves } from '../format/object-id.ts';
 import type { FlushGate } from './flush-gate.ts';
@@ -56,11 +56,16 @@ export function freshLogEnd(): LogEnd {
  * the old ones behind them, beyond where a reader looks for leftovers, would follow from them.
  */
 export function resumedLogEnd(end: LogEnd, prng: Prng): LogEnd {
+  if (end.sequenceSeenMax > SEQUENCE_LAST) {
+    throw new MpoolError('ERR_MPOOL_CORRUPT', `a log with a frame ${end.sequenceSeenMax}`);
+  }
   return { ...end, sequenceSeenMax: end.sequenceSeenMax + below(prng, SEQUENCE_JUMP_MAX) };
 }
 
 /** 2^29 times fit into the sequences of one generation. */
 const SEQUENCE_JUMP_MAX = 2 ** 24;
+/** What lies above could be used up before the log is opened again; nobody gets there by writing frames. */
+const SEQUENCE_LAST = SEQUENCE_MAX - 2 ** 48;
 
 /**
  * Looks a second time at what decides where a log ends: its header, and the place of the next frame. A device
@@ -128,8 +133,9 @@ export async function secureLogTail(
   if (end.endBytes <= header.committedBytes) await writeLogHeader(place, header, 'durable');
   if (end.closed || end.durableBytes >= end.endBytes) return;
   const { device, extent } = place;
-  const buffer = device.allocate(FRAME_BYTES_MAX);
-  const second = device.allocate(FRAME_BYTES_MAX);
+  const both = device.allocate(2 * FRAME_BYTES_MAX);
+  const buffer = both.subarray(0, FRAME_BYTES_MAX);
+  const second = both.subarray(FRAME_BYTES_MAX);
   try {
     for (let at = end.durableBytes; at < end.endBytes; at += FRAME_BYTES_MAX) {
       const part = buffer.subarray(0, Math.min(FRAME_BYTES_MAX, end.endBytes - at));
@@ -144,8 +150,7 @@ export async function secureLogTail(
       await writeAsync(device, offsetBytes, part, 'volatile');
     }
   } finally {
-    device.release(buffer);
-    device.release(second);
+    device.release(both);
   }
   await gate.flush();
 }

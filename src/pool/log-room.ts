@@ -52,3 +52,27 @@ export function recordFits(lengthBytes: number, at: LogRoom): boolean {
   const lastFrame = Math.max(0, (rest % FRAME_BYTES_MAX) - overhead);
   return left <= Math.floor(rest / FRAME_BYTES_MAX) * (FRAME_BYTES_MAX - overhead) + lastFrame;
 }
+
+/**
+ * Puts zeros behind a frame's bytes, in one buffer.
+ * @returns false, and nothing changed, when there is no memory for it: the frame is whole without them
+ */
+export function addZeros(
+  device: Device,
+  frame: { buffer: Uint8Array; bytes: Uint8Array },
+  zeroBytes: number,
+): boolean {
+  const frameBytes = frame.bytes.length;
+  let larger: Uint8Array;
+  try {
+    larger = device.allocate(frameBytes + zeroBytes);
+  } catch {
+    return false;
+  }
+  larger.set(frame.bytes);
+  larger.fill(0, frameBytes);
+  device.release(frame.buffer);
+  frame.buffer = larger;
+  frame.bytes = larger;
+  return true;
+}

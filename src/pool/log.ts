@@ -16,15 +16,15 @@ import {
   NO_WITNESS,
   RECORD_BYTES_MAX,
 } from '../format/log-frame.ts';
-import { LOG_HEADER_BYTES, type LogHeader } from '../format/log-header.ts';
+import { LOG_HEADER_BYTES, type LogHeader, nextLogGeneration } from '../format/log-header.ts';
 import type { LogMark } from '../format/log-mark.ts';
 import type { FlushGate } from './flush-gate.ts';
 import type { FramePosition } from './frame-cursor.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
 import type { LogRider } from './log-marks.ts';
-import { addZeros, OpenFrame, type SealedFrame } from './open-frame.ts';
+import { OpenFrame, type SealedFrame } from './open-frame.ts';
 import { writeLogHeader } from './log-place.ts';
-import { recordFits, zerosBehind } from './log-room.ts';
+import { addZeros, recordFits, zerosBehind } from './log-room.ts';
 
 /**
  * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
@@ -263,7 +263,7 @@ export class Log {
       await this.sync();
       const header: LogHeader = {
         ...this.#header,
-        generation: Math.max(this.#header.generation + 1, minGeneration),
+        generation: nextLogGeneration(this.#header.generation, minGeneration),
         salt: prng.u32(),
         committedBytes: PAGE_BYTES,
       };
@@ -400,15 +400,23 @@ export class Log {
         : last
           ? ChunkKind.last
           : ChunkKind.middle;
-      this.#putChunk(kind, record.subarray(from, to));
+      try {
+        this.#putChunk(kind, record.subarray(from, to));
+      } catch (error) {
+        // Half a record is in the log already: nobody may take what follows for the rest of it.
+        if (!first) this.fail(error as MpoolError);
+        throw error;
+      }
       from = to;
       if (!last) this.#seal('volatile');
     } while (from < record.length);
   }
 
   #putChunk(kind: number, bytes: Uint8Array): void {
-    if (this.#open.usedBytes === 0) this.#beginFrame();
+    // The memory first, since there may be none: then nothing has begun.
+    const begins = this.#open.usedBytes === 0;
     this.#open.put(kind, bytes);
+    if (begins) this.#recordsBeforeOpen = this.#recordCount;
   }
 
   /** Ends the open frame and hands it to the device. @returns its sequence */
@@ -462,20 +470,16 @@ export class Log {
       const frame = this.#unwritten[this.#inFlight]!;
       this.#inFlight += 1;
       const { device, extent } = this.place;
-      const zeroBytes =
-        this.#inFlight === this.#unwritten.length
-          ? zerosBehind(this, frame, this.#touchedBytes)
-          : 0;
-      if (zeroBytes > 0) {
-        addZeros(device, frame, zeroBytes);
-        this.#zeroing = true;
-      }
+      const isLast = this.#inFlight === this.#unwritten.length;
+      const zeroBytes = isLast ? zerosBehind(this, frame, this.#touchedBytes) : 0;
+      const zeroing = zeroBytes > 0 && addZeros(device, frame, zeroBytes);
+      this.#zeroing ||= zeroing;
       const { buffer, bytes } = frame;
       this.#touchedBytes = Math.max(this.#touchedBytes, frame.offsetBytes + bytes.length);
       const offsetBytes = extent.pageAddress * PAGE_BYTES + frame.offsetBytes;
       device.write(offsetBytes, bytes, frame.durability, (error) => {
         frame.written = true;
-        if (zeroBytes > 0) this.#zeroing = false;
+        if (zeroing) this.#zeroing = false;
         device.release(buffer);
         if (error !== null) this.fail(error);
         this.#reap();
@@ -567,7 +571,9 @@ export class Log {
 
   /** One record more in the open frame, if it has room: it never begins a frame of its own. */
   #takeRider(rider: LogRider): void {
-    const record = rider.take(this.#roomInFrame() - CHUNK_HEADER_BYTES);
+    // What is taken is put: it must not come to need memory that there may not be.
+    const roomBytes = Math.min(this.#roomInFrame(), this.#open.spareBytes);
+    const record = rider.take(roomBytes - CHUNK_HEADER_BYTES);
     if (record === undefined) return;
     this.#putChunk(ChunkKind.whole, record);
     this.#recordCount += 1;

@@ -1,3 +1,4 @@
+import { allocateBytes } from '../base/allocate-bytes.ts';
 import { abandonable, type WaitOptions } from '../base/abandon.ts';
 import type { Readable, Writable } from 'node:stream';
 import { invalidArgument, MpoolError } from '../base/errors.ts';
@@ -174,7 +175,7 @@ export class StoreMblock implements Mblock, Held {
 
   async #read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     const index = this.#checkRange(offsetBytes, lengthBytes);
-    const into = Buffer.allocUnsafeSlow(lengthBytes);
+    const into = allocateBytes(lengthBytes);
     await this.#store.reader.readInto(index, offsetBytes, into);
     return into;
   }

@@ -17,17 +17,6 @@ export interface SealedFrame {
   written: boolean;
 }
 
-/** The same frame with zeros behind it, in one write. */
-export function addZeros(device: Device, frame: SealedFrame, zeroBytes: number): void {
-  const frameBytes = frame.bytes.length;
-  const larger = device.allocate(frameBytes + zeroBytes);
-  larger.set(frame.bytes);
-  larger.fill(0, frameBytes);
-  device.release(frame.buffer);
-  frame.buffer = larger;
-  frame.bytes = larger;
-}
-
 /** The frame of a log that is being filled: memory of the device, as much as it needs. */
 export class OpenFrame {
   readonly #device: Device;
@@ -43,9 +32,14 @@ export class OpenFrame {
     this.usedBytes = FRAME_HEADER_BYTES;
   }
 
-  /** There must be room: FRAME_BYTES_MAX in all. */
+  /** What can be put without more memory. */
+  get spareBytes(): number {
+    return this.#buffer === null ? 0 : this.#buffer.length - this.usedBytes;
+  }
+
+  /** Begins a frame if there is none. There must be room: FRAME_BYTES_MAX in all. */
   put(kind: number, bytes: Uint8Array): void {
-    const at = this.usedBytes;
+    const at = this.usedBytes === 0 ? FRAME_HEADER_BYTES : this.usedBytes;
     const end = at + CHUNK_HEADER_BYTES + bytes.length;
     if (this.#buffer === null || end > this.#buffer.length) this.#grow(end);
     const buffer = this.#buffer!;

@@ -16,6 +16,7 @@ import {
   type ObjectRecord,
   writeObjectRecord,
 } from '../format/records.ts';
+import { nextLogGeneration } from '../format/log-header.ts';
 import type { Superblock } from '../format/superblock.ts';
 import { OBJECT_SLOT } from './catalog.ts';
 import { Findings } from './check-findings.ts';
@@ -32,7 +33,7 @@ import { gapsBeyond, readPair, replayPair, type PairFound } from './repair-pair.
 import { type RepairSteps, stepAt } from './repair-report.ts';
 import { hasNewerPair, LIVE_PART, repairSpare, writePair } from './repair-write.ts';
 import type { Gap } from './salvage.ts';
-import { writeSuperblocks } from './superblocks.ts';
+import { nextGeneration, writeSuperblocks } from './superblocks.ts';
 import type { Device } from '../device/device.ts';
 
 /** Ids made known as possibly used at a time by the store: what a lost checkpoint may have been. */
@@ -192,12 +193,13 @@ export class MetadataRepair {
     }
     return this.#steps.take(step, async () => {
       const [logA, logB] = extents;
-      const generation = Math.max(found.header.generation, short?.generation ?? 0);
+      const last = Math.max(found.header.generation, short?.generation ?? 0);
+      const generation = nextLogGeneration(last);
       const places = this.#places(0, logA, logB);
-      await writePair(places, generation + 1, encoded, this.#media.gate, this.#prng);
+      await writePair(places, generation, encoded, this.#media.gate, this.#prng);
       this.#superblock = {
         ...this.#superblock,
-        generation: this.#superblock.generation + 1,
+        generation: nextGeneration(this.#superblock),
         mdc0: { logA, logB },
       };
       await this.#writeSuperblocks();
@@ -229,7 +231,8 @@ export class MetadataRepair {
     return this.#steps.take(step, async () => {
       const [logA, logB] = extents;
       const gate = this.#media.gate;
-      const generation = Math.max(found.header.generation, short?.generation ?? 0) + 1;
+      const last = Math.max(found.header.generation, short?.generation ?? 0);
+      const generation = nextLogGeneration(last);
       const pair = this.#places(OBJECT_SLOT, logA, logB);
       await writePair(pair, generation, state.records(), gate, this.#prng);
       await this.#nameMdc(logA, logB);

@@ -17,7 +17,7 @@ import { ObjectCounts } from './object-counts.ts';
 import type { ObjectTable } from './object-table.ts';
 import { fromProperties, toProperties } from './parameters.ts';
 import type { PoolRecords } from './pool-records.ts';
-import { writeSuperblocks } from './superblocks.ts';
+import { nextGeneration, writeSuperblocks } from './superblocks.ts';
 import type { Witnesses } from './witnesses.ts';
 
 /** Anything that must be gone before the store can close. */
@@ -341,11 +341,8 @@ export class Store implements ReaderContext, MappableStore {
 
   /** Changes the superblocks of all devices; the capacity device's decides. */
   async updateSuperblock(changes: Partial<Superblock>): Promise<void> {
-    const superblock = {
-      ...this.superblock,
-      ...changes,
-      generation: this.superblock.generation + 1,
-    };
+    const generation = nextGeneration(this.superblock);
+    const superblock = { ...this.superblock, ...changes, generation };
     try {
       for (const media of this.allMedia) {
         const descriptor = superblock[media.mediaClass]!;

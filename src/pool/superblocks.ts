@@ -1,5 +1,5 @@
 import { equalBytes } from '../base/bytes.ts';
-import { isMpoolError, type MpoolError } from '../base/errors.ts';
+import { isMpoolError, MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES, roundDown } from '../base/units.ts';
 import { flushAsync, readAsync, writeAsync, type Device } from '../device/device.ts';
 import type { Host } from '../device/host.ts';
@@ -13,6 +13,7 @@ import {
   type Superblock,
   type SuperblockDecoded,
   type SuperblockProblem,
+  SUPERBLOCK_GENERATION_MAX,
 } from '../format/superblock.ts';
 
 /**
@@ -85,6 +86,16 @@ export async function peekSuperblock(
   const info = await host.stat(path);
   if (info === undefined || info.kind === 'other') return undefined;
   return readCopies(info.sizeBytes, (offsetBytes) => host.peek(path, offsetBytes, PAGE_BYTES));
+}
+
+/**
+ * Of the superblock that comes after this one.
+ * @throws ERR_MPOOL_NO_SPACE after the last: an older one would count
+ */
+export function nextGeneration({ name, generation }: Superblock): number {
+  if (generation < SUPERBLOCK_GENERATION_MAX) return generation + 1;
+  const detail = `pool ${name} can be changed no more: generation ${generation} is its last`;
+  throw new MpoolError('ERR_MPOOL_NO_SPACE', detail);
 }
 
 /**

@@ -1,4 +1,6 @@
+import { constants } from 'node:os';
 import { assert } from '../base/assert.ts';
+import { MpoolError } from '../base/errors.ts';
 import { PAGE_BYTES, roundUp } from '../base/units.ts';
 
 /** What fresh and released memory holds: nothing anyone may count on. */
@@ -18,13 +20,35 @@ interface Allocation {
 export class SimBuffers {
   readonly #allocations = new WeakMap<ArrayBufferLike, Allocation>();
   #liveCount = 0;
+  #untilFailure = Infinity;
+  #failures = 0;
 
   /** Allocated and not released yet: for leak tests. */
   get liveCount(): number {
     return this.#liveCount;
   }
 
+  /** The how-manieth allocation from now on fails, and so many. */
+  failAfter(nth: number, times: number): void {
+    this.#untilFailure = nth;
+    this.#failures = times;
+  }
+
+  /** How many of those did not come yet. */
+  get failuresLeft(): number {
+    return this.#failures;
+  }
+
+  /** @throws ERR_MPOOL_IO, ENOMEM, when told to */
   allocate(lengthBytes: number): Uint8Array {
+    this.#untilFailure -= 1;
+    if (this.#untilFailure <= 0 && this.#failures > 0) {
+      this.#failures -= 1;
+      throw new MpoolError('ERR_MPOOL_IO', `no memory for a buffer of ${lengthBytes} bytes`, {
+        errno: -constants.errno.ENOMEM,
+        syscall: 'mmap',
+      });
+    }
     const capacity = Math.max(PAGE_BYTES, roundUp(lengthBytes, PAGE_BYTES));
     const buffer = new Uint8Array(capacity).fill(FRESH).buffer;
     this.#allocations.set(buffer, { live: true, borrowed: 0 });

@@ -208,9 +208,20 @@ export class SimHost implements Host {
     return this.#operations.addFault(rule);
   }
 
+  /**
+   * There is no memory for the how-manieth buffer that a device of this host is asked for from now on, and for
+   * so many.
+   * @returns how many of those did not come yet
+   */
+  failAllocations(nth: number, times = 1): () => number {
+    this.#buffers.failAfter(nth, times);
+    return () => this.#buffers.failuresLeft;
+  }
+
   /** Faults stop, and held operations go on. */
   clearFaults(): void {
     this.#operations.clearFaults();
+    this.#buffers.failAfter(Infinity, 0);
   }
 
   /**

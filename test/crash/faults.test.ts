@@ -93,6 +93,45 @@ for (const [index, [name, rule, mayPass]] of RULES.entries()) {
   });
 }
 
+test('there is no memory, at each place of a tour: errors, and nothing lost', async (t) => {
+  for (const [index, times] of [1, 3, 100_000].entries()) {
+    const { host, model } = await prepared(index === 1 ? 4096 : 512);
+    let places = 0;
+    let failures = 0;
+    for (let nth = 1 + (SEED % EVERY); ; nth += EVERY) {
+      const faulty = host.clone();
+      const faultyModel = model.clone();
+      const left = faulty.failAllocations(nth, times);
+      let errors = 0;
+      try {
+        const rig = await Rig.open(faulty, faultyModel);
+        errors += (await tour(rig)).length;
+        await rig.close().catch((error: unknown) => {
+          assert.ok(isMpoolError(error), String(error));
+          errors += 1;
+        });
+      } catch (error) {
+        if (!isMpoolError(error)) throw error;
+        errors += 1;
+      }
+      if (left() === times) break;
+      places += 1;
+      failures += errors;
+      try {
+        assert.equal(faulty.inFlightCount, 0);
+        faulty.clearFaults();
+        assert.equal(faulty.liveBufferCount, 0, 'what there was is given back');
+        await verifyPool(faulty.clone(), faultyModel.clone(), { goOn: nth % 2 === 0 });
+        await verifyPool(faulty.crash({ survivors: noneSurvive }), faultyModel, { goOn: false });
+      } catch (error) {
+        throw new Error(`${times} from ${nth} on (SEED=${SEED})`, { cause: error });
+      }
+    }
+    t.diagnostic(`${times} at a time: ${places} places, ${failures} errors`);
+    assert.ok(places > 5 && failures >= places / 2);
+  }
+});
+
 test('a failed flush is never forgotten: no later commit or sync is acknowledged', async () => {
   const { host, model } = await prepared(512);
   const rig = await Rig.open(host, model);

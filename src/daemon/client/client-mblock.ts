@@ -1,3 +1,4 @@
+import { allocateBytes } from '../../base/allocate-bytes.ts';
 import { abandonable, type WaitOptions } from '../../base/abandon.ts';
 import type { Readable, Writable } from 'node:stream';
 import { invalidArgument, isMpoolError, MpoolError } from '../../base/errors.ts';
@@ -209,7 +210,7 @@ export class ClientMblock implements Mblock, Held {
   async #read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     if (this.#state === 'unknown') await this.#learnOutcome();
     this.#checkRange(offsetBytes, lengthBytes);
-    const into = Buffer.allocUnsafeSlow(lengthBytes);
+    const into = allocateBytes(lengthBytes);
     await this.#object.read(offsetBytes, into);
     return into;
   }

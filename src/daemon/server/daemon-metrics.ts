@@ -81,7 +81,7 @@ export function daemonMetrics(
   const { user, system } = process.cpuUsage();
   return {
     version: context.version,
-    uptimeSeconds: (context.clock.wallMs() - context.startedMs) / 1000,
+    uptimeSeconds: (context.clock.monotonicMs() - context.startedMonotonicMs) / 1000,
     residentBytes: residentBytes(),
     cpuSeconds: (user + system) / 1e6,
     controlClients,

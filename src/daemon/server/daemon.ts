@@ -95,6 +95,7 @@ export class Daemon {
       requests: new RequestMetrics(),
       version,
       startedMs: environment.clock.wallMs(),
+      startedMonotonicMs: environment.clock.monotonicMs(),
       reaper: {},
       nextSessionId: () => (sessionId += 1),
     };

@@ -18,6 +18,8 @@ export interface ServerContext {
   readonly requests: RequestMetrics;
   readonly version: string;
   readonly startedMs: number;
+  /** The same, to tell how long ago: the time of day may jump. */
+  readonly startedMonotonicMs: number;
   /** What the reapers of all clients are told. */
   reaper: ReaperChanges;
   nextSessionId(): number;
