@@ -8,6 +8,7 @@ import {
   nameTaken,
   pathsOf,
   refuseActive,
+  refuseLooker,
 } from './active-pools.ts';
 import { type Daemons, manageable } from './daemons.ts';
 import { poolOfDaemon } from './managed-pool.ts';
@@ -85,8 +86,10 @@ export function routedStore(direct: Store, daemons: Daemons, reaper: Store['reap
     },
 
     async scrub(target, options) {
-      refuseActive(await find(target), 'scrubbed');
-      return direct.scrub(target, options);
+      const pool = await find(target);
+      if (pool === undefined) return direct.scrub(target, options);
+      await refuseLooker(pool);
+      return pool.daemon.scrub(pool.info.name, options);
     },
 
     async repair(target, options) {

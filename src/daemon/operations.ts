@@ -79,6 +79,9 @@ const OPERATIONS = {
   reaper: 140,
   reload: 141,
   shutdown: 142,
+  scrub: 143,
+  'scrub.wait': 144,
+  'scrub.stop': 145,
 } as const satisfies Record<Operation, number>;
 
 const NOTICES = {

@@ -18,6 +18,8 @@ import type {
   PoolParameters,
   PoolStats,
   ReaperStats,
+  ScrubProgress,
+  ScrubReport,
   Usage,
 } from '../pool/api.ts';
 import type { WireError } from './wire-values.ts';
@@ -283,8 +285,19 @@ export interface ControlRequests {
   metrics: [None, Record<string, unknown>];
   /** What the reapers of all clients are told; and what they reported last. */
   reaper: [{ changes?: ReaperChanges }, { settings: ReaperChanges; clients: ReaperReport[] }];
+  /** One at a time of a pool; it ends with the connection. `bytesPerSecond`: 100 MiB by default. */
+  scrub: [{ target: string; bytesPerSecond?: number; from?: string }, { scrub: number }];
+  /** Answers after a quarter of a second, or at once when the scrub is over: then with its report. */
+  'scrub.wait': [{ scrub: number }, ScrubState];
+  'scrub.stop': [{ scrub: number }, None];
   reload: [None, None];
   shutdown: [None, None];
+}
+
+/** How far a scrub is. @see ScrubProgress */
+export interface ScrubState extends ScrubProgress {
+  /** It is over: what it found. */
+  report?: ScrubReport;
 }
 
 export interface DaemonStatus {

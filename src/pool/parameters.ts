@@ -2,7 +2,7 @@ import { formatUuid, parseUuid } from '../base/bytes.ts';
 import { invalidArgument } from '../base/errors.ts';
 import { isPowerOfTwo, MIB } from '../base/units.ts';
 import type { PoolProperties } from '../format/records.ts';
-import type { PoolParameters } from './api.ts';
+import type { PoolParameters, ScrubOptions } from './api.ts';
 
 /** What users may name and set, its defaults and its rules (original-mpool's, §1.12). */
 
@@ -95,6 +95,18 @@ export function integerIn(
 export function checkOptions(options: unknown): void {
   if (options === undefined || (typeof options === 'object' && options !== null)) return;
   throw invalidArgument('options must be an object', 'type');
+}
+
+/** @throws RangeError, TypeError */
+export function checkScrubOptions(options: ScrubOptions): void {
+  checkOptions(options);
+  const { bytesPerSecond = 1, from } = options;
+  if (!(typeof bytesPerSecond === 'number' && bytesPerSecond > 0)) {
+    throw invalidArgument('bytesPerSecond must be a number above 0');
+  }
+  if (from !== undefined && (typeof from !== 'string' || !SCRUB_CURSOR.test(from))) {
+    throw invalidArgument(`'${from}' is not the cursor of a scrub`);
+  }
 }
 
 /** @throws TypeError unless it is an array */

@@ -25,9 +25,9 @@ import { checkMediaClass } from './media.ts';
 import { StoreMblocks } from './mblocks.ts';
 import { StoreMdcs } from './mdcs.ts';
 import { StoreMlogs } from './mlogs.ts';
-import { checkParameters } from './parameters.ts';
+import { checkParameters, checkScrubOptions } from './parameters.ts';
 import { checkDeviceOptions } from './prepare-device.ts';
-import { checkScrubOptions, Scrub } from './scrub.ts';
+import { Scrub } from './scrub.ts';
 import type { Store } from './store.ts';
 import { classUsage, totalUsage } from './usage.ts';
 

@@ -1,4 +1,4 @@
-import { invalidArgument, isMpoolError, MpoolError } from '../base/errors.ts';
+import { isMpoolError, MpoolError } from '../base/errors.ts';
 import type { Device } from '../device/device.ts';
 import type { Serial } from '../base/serial.ts';
 import { PAGE_BYTES, pagesOf, MIB } from '../base/units.ts';
@@ -18,7 +18,7 @@ import type { LogPair } from './log-pair.ts';
 import { OpenMlog } from './mlog.ts';
 import { Pace } from './pace.ts';
 import { PacedDevice } from './paced-device.ts';
-import { checkOptions, SCRUB_CURSOR } from './parameters.ts';
+import { SCRUB_CURSOR } from './parameters.ts';
 import { LogScrub } from './scrub-logs.ts';
 import type { Store } from './store.ts';
 import { placeIn } from './user-log.ts';
@@ -27,18 +27,6 @@ import type { MlogId } from '../format/object-id.ts';
 const BYTES_PER_SECOND_DEFAULT = 100 * MIB;
 /** Some milliseconds of work. */
 const OBJECTS_PER_SLICE = 16384;
-
-/** @throws RangeError, TypeError */
-export function checkScrubOptions(options: ScrubOptions): void {
-  checkOptions(options);
-  const { bytesPerSecond = 1, from } = options;
-  if (!(typeof bytesPerSecond === 'number' && bytesPerSecond > 0)) {
-    throw invalidArgument('bytesPerSecond must be a number above 0');
-  }
-  if (from !== undefined && (typeof from !== 'string' || !SCRUB_CURSOR.test(from))) {
-    throw invalidArgument(`'${from}' is not the cursor of a scrub`);
-  }
-}
 
 /**
  * One pass over an active pool that verifies what is on media, while others use it.

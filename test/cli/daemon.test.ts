@@ -184,6 +184,7 @@ const SCRIPT: readonly [line: string, input?: string][] = [
   ['add -v mp1 stgdev=fast.pool stgsize=16m stgsz=1'],
   ['add mp1 stgdev=more.pool stgsize=16m'],
   ['grow -v mp1'],
+  ['scrub mp1 rate=10g'],
   ['mcache warm -v mp1'],
   ['mcache residency mp1 -o size,resident'],
   ['rename -n mp1 mp2'],

@@ -21,7 +21,8 @@ export const scrub = command({
       'reads at a rate, where check --data reads as fast as it can, and checks less what the ' +
       'records say of each other. It may be interrupted with Ctrl-C, and then says where to go ' +
       'on. What is wrong is listed as by check; the exit status is 1 when there is an error or a ' +
-      'warning. A program that has the pool open for writing can scrub it with pool.scrub().',
+      'warning. An active pool is scrubbed by its daemon, if you may manage it: one scrub at a time, ' +
+      'which ends with this command.',
   ],
   examples: ['mpool scrub mp1', 'mpool scrub mp1 rate=1g', 'mpool scrub mp1 from=0x1101+256'],
   async run(call, context) {

@@ -10,9 +10,17 @@ import type {
   Pool,
   PoolInfo,
   PoolParameters,
+  ScrubOptions,
+  ScrubReport,
 } from '../../pool/api.ts';
 import type { Mcache } from '../../pool/environment.ts';
-import { checkOptions, checkParameters, checkPoolName, integerIn } from '../../pool/parameters.ts';
+import {
+  checkOptions,
+  checkParameters,
+  checkPoolName,
+  checkScrubOptions,
+  integerIn,
+} from '../../pool/parameters.ts';
 import { checkDeviceOptions } from '../../pool/prepare-device.ts';
 import type { Operation, Requests } from '../operations.ts';
 import { PROTOCOL_VERSION } from '../protocol.ts';
@@ -231,6 +239,37 @@ export class Daemon implements AsyncDisposable {
   /** What the reapers of all clients are told, and what they reported last. */
   async reaper(changes?: ReaperChanges): Promise<ControlRequests['reaper'][1]> {
     return this.#ask('reaper', changes === undefined ? {} : { changes });
+  }
+
+  /**
+   * Scrubs an active pool in the daemon; as LocalPool.scrub(). Ends early, with a cursor to go on from, when the
+   * signal says so or the pool is deactivated; and with the connection, when onProgress had the cursor last.
+   * @throws ERR_MPOOL_BUSY while another scrub of the pool is under way; ERR_MPOOL_PERMISSION
+   */
+  async scrub(target: string, options: ScrubOptions = {}): Promise<ScrubReport> {
+    checkScrubOptions(options);
+    const { bytesPerSecond, from, signal, onProgress } = options;
+    const { scrub } = await this.#ask('scrub', {
+      target: absoluteTarget(target),
+      ...(from !== undefined && { from }),
+      // JSON has no Infinity.
+      ...(bytesPerSecond !== undefined && {
+        bytesPerSecond: Math.min(Math.max(bytesPerSecond, 1), Number.MAX_SAFE_INTEGER),
+      }),
+    });
+    // When it is over already, or the daemon is gone, wait() says so.
+    const stop = (): void => void this.#ask('scrub.stop', { scrub }).catch(() => {});
+    signal?.addEventListener('abort', stop, { once: true });
+    if (signal?.aborted === true) stop();
+    try {
+      for (;;) {
+        const { report, ...progress } = await this.#ask('scrub.wait', { scrub });
+        onProgress?.(progress);
+        if (report !== undefined) return report;
+      }
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
   }
 
   /** Reads its configuration again. */

@@ -1,19 +1,33 @@
 import { MpoolError } from '../../base/errors.ts';
 import type { PoolParameters } from '../../pool/api.ts';
+import { checkScrubOptions } from '../../pool/parameters.ts';
 import type { ControlSession } from './control-session.ts';
 import { type ControlHandler, DONE, onControl } from './handler.ts';
 import { LIST_PAGE_DEFAULT } from './limits.ts';
 import { infoToWire } from './pool-requests.ts';
 import { classOptions, createOptions, reaperChanges } from './pool-shapes.ts';
 import type { PoolService } from './pool-service.ts';
-import { absolutePath, facts, flag, integer, maybe, object, record, text } from './shape.ts';
+import {
+  absolutePath,
+  facts,
+  flag,
+  integer,
+  maybe,
+  measure,
+  object,
+  record,
+  text,
+} from './shape.ts';
 
 const nothing = record({});
+const ofScrub = record({ scrub: integer(1, Number.MAX_SAFE_INTEGER) });
 /** Of JSON, more or less. */
 const POOL_INFO_BYTES = 3072;
 const CLIENT_INFO_BYTES = 512;
 const METRICS_BYTES = 65_536;
 const POOL_METRICS_BYTES = 4096;
+/** A hundred findings of each of ten structures. */
+const SCRUB_REPORT_BYTES = 524_288;
 /** So that a page of them fits in a frame. */
 const CLIENTS_PAGE_MAX = 1024;
 /** A name, a UUID, or a path. */
@@ -138,6 +152,29 @@ export const controlRequests: readonly ControlHandler[] = [
     }
     const clients = daemon.reaperReports((client) => session.maySeeClient(client));
     return { body: { settings: daemon.context.reaper, clients } };
+  }),
+  onControl(
+    'scrub',
+    'manage',
+    record({
+      target,
+      bytesPerSecond: maybe(measure(1, Number.MAX_SAFE_INTEGER)),
+      from: maybe(text(64)),
+    }),
+    async ({ daemon, scrubs }, { target: wanted, ...options }) => {
+      const service = await daemon.pools.find(wanted);
+      checkScrubOptions(options);
+      return { body: { scrub: scrubs.start(service, options) } };
+    },
+  ),
+  onControl('scrub.wait', 'manage', ofScrub, async ({ scrubs }, { scrub }, request) => {
+    const state = await scrubs.wait(scrub);
+    if (state.report !== undefined) await request.room(SCRUB_REPORT_BYTES);
+    return { body: state };
+  }),
+  onControl('scrub.stop', 'manage', ofScrub, ({ scrubs }, { scrub }) => {
+    scrubs.stop(scrub);
+    return DONE;
   }),
   onControl('reload', 'manage', nothing, async ({ daemon }) => {
     await daemon.reload();

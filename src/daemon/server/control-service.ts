@@ -115,6 +115,7 @@ export class ControlService {
     this.onSessions();
     void channel.ended.then(() => {
       this.#sessions.delete(session);
+      session.scrubs.stopAll();
       account.give('controlClients', 1);
       if (account.bounded) this.#boundedCount -= 1;
       this.onSessions();

@@ -6,13 +6,15 @@ import { carryOut } from './carry-out.ts';
 import type { ControlAccess, ControlHandler } from './handler.ts';
 import type { Daemon } from './daemon.ts';
 import { poolAccessOf, refuseOwnershipChange } from './permission.ts';
+import { Scrubs } from './scrubs.ts';
 
-/** One client of the control socket. It holds nothing beyond its requests. */
+/** One client of the control socket. It holds nothing beyond its requests, but for the scrubs it asked for. */
 export class ControlSession {
   readonly daemon: Daemon;
   readonly channel: ServerChannel;
   readonly peer: PeerCredentials;
   readonly access: ControlAccess;
+  readonly scrubs: Scrubs;
   readonly #handlers: ReadonlyMap<string, ControlHandler>;
 
   constructor(parts: {
@@ -26,6 +28,7 @@ export class ControlSession {
     this.channel = parts.channel;
     this.peer = parts.peer;
     this.access = parts.access;
+    this.scrubs = new Scrubs(parts.daemon.context.clock);
     this.#handlers = parts.handlers;
   }
 
