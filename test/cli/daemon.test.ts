@@ -184,7 +184,6 @@ const SCRIPT: readonly [line: string, input?: string][] = [
   ['add -v mp1 stgdev=fast.pool stgsize=16m stgsz=1'],
   ['add mp1 stgdev=more.pool stgsize=16m'],
   ['grow -v mp1'],
-  ['scrub mp1 rate=10g'],
   ['mcache warm -v mp1'],
   ['mcache residency mp1 -o size,resident'],
   ['rename -n mp1 mp2'],
@@ -205,6 +204,20 @@ async function perform(where: string): Promise<string[]> {
   }
   return said;
 }
+
+test('an active pool is scrubbed by its daemon; what wants the media for itself stays refused', async () => {
+  await folder('scrub');
+  await writeFile('data', Buffer.alloc(1_500_000, 7));
+  await done('create mp1 mp1.pool size=64m capsz=1');
+  await done('activate mp1');
+  await done('mblock put mp1 data');
+  assert.match(await done('scrub mp1 rate=1g'), /^mp1: clean; .* 367 pages, /);
+  const { complete, counts } = JSON.parse(await done('scrub --json ./mp1.pool from=0x0'));
+  assert.deepEqual([complete, counts.pages], [true, 367]);
+  for (const line of ['check mp1', 'repair mp1', 'repair -n mp1', 'upgrade mp1', 'upgrade -n mp1']) {
+    await refused(line, /mp1 is active: .* after 'mpool deactivate mp1'.*\(EBUSY\)/);
+  }
+});
 
 test('verbs say of an active pool what they say of one that is not', async () => {
   const direct = await folder('script');

@@ -242,8 +242,9 @@ export class Daemon implements AsyncDisposable {
   }
 
   /**
-   * Scrubs an active pool in the daemon; as LocalPool.scrub(). Ends early, with a cursor to go on from, when the
-   * signal says so or the pool is deactivated; and with the connection, when onProgress had the cursor last.
+   * Scrubs an active pool in the daemon; as LocalPool.scrub(). Ends early, with a cursor to go on from, when
+   * the signal says so or the pool is deactivated; and with the connection, when onProgress had the cursor
+   * last.
    * @throws ERR_MPOOL_BUSY while another scrub of the pool is under way; ERR_MPOOL_PERMISSION
    */
   async scrub(target: string, options: ScrubOptions = {}): Promise<ScrubReport> {

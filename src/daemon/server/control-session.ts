@@ -8,7 +8,7 @@ import type { Daemon } from './daemon.ts';
 import { poolAccessOf, refuseOwnershipChange } from './permission.ts';
 import { Scrubs } from './scrubs.ts';
 
-/** One client of the control socket. It holds nothing beyond its requests, but for the scrubs it asked for. */
+/** One client of the control socket. Beyond its requests it holds nothing but the scrubs it asked for. */
 export class ControlSession {
   readonly daemon: Daemon;
   readonly channel: ServerChannel;
