@@ -28,7 +28,7 @@ const KINDS: readonly Kind[] = [
 const CONTROL: ReadonlySet<string> = new Set(
   (
     'status pools scan create activate deactivate destroy rename add set clients metrics reaper ' +
-    'reload shutdown'
+    'reload shutdown scrub scrub.wait'
   ).split(' '),
 );
 
