@@ -1,5 +1,6 @@
 import { DAEMON } from './daemon.ts';
 import { DEVICE } from './device.ts';
+import { FAILURES } from './failures.ts';
 import { FORMAT } from './format.ts';
 import { LOGS } from './logs.ts';
 import { MCACHE } from './mcache.ts';
@@ -17,4 +18,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...DAEMON,
   ...NATIVE,
   ...WITNESSES,
+  ...FAILURES,
 ];

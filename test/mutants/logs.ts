@@ -101,8 +101,8 @@ export const LOGS: readonly Mutant[] = [
   {
     name: 'erase-generation',
     file: 'pool/log.ts',
-    find: 'Math.max(this.#header.generation + 1, minGeneration)',
-    replace: 'Math.max(this.#header.generation, minGeneration)',
+    find: 'nextLogGeneration(this.#header.generation, minGeneration)',
+    replace: 'nextLogGeneration(this.#header.generation - 1, minGeneration)',
     breaks: 'an erase does not raise the generation',
     tests: ['pool/mlog', 'crash/logs'],
   },

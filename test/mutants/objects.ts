@@ -158,9 +158,9 @@ export const OBJECTS: readonly Mutant[] = [
   },
   {
     name: 'superblock-generation',
-    file: 'pool/store.ts',
-    find: 'generation: this.superblock.generation + 1,',
-    replace: 'generation: this.superblock.generation,',
+    file: 'pool/superblocks.ts',
+    find: 'if (generation < SUPERBLOCK_GENERATION_MAX) return generation + 1;',
+    replace: 'if (generation < SUPERBLOCK_GENERATION_MAX) return generation;',
     breaks: 'of two superblocks nobody can tell which is newer',
     tests: ['pool/administer'],
   },
@@ -191,7 +191,7 @@ export const OBJECTS: readonly Mutant[] = [
   {
     name: 'write-failure-forgotten',
     file: 'pool/mblock-writer.ts',
-    find: 'if (error !== null) this.#failure ??= error;\n    while',
+    find: 'if (error !== null) this.#fail(error);\n    while',
     replace: 'while',
     breaks: 'an mblock is committed though a write of it failed',
     tests: ['pool/mblock', 'crash/faults'],
