@@ -98,7 +98,8 @@ test('there is one at a time, which ends with its client, and with the pool', as
   const other = await rig.client();
   let began = (): void => {};
   const first = new Promise<void>((resolve) => (began = resolve));
-  const slow = other.scrub(POOL, { bytesPerSecond: MIB, onProgress: () => began() });
+  // It would take minutes.
+  const slow = other.scrub(POOL, { bytesPerSecond: MIB / 16, onProgress: () => began() });
   const outcome = slow.catch((error: unknown) => error);
   await first;
   await refuses(() => rig.daemon.scrub(POOL), 'ERR_MPOOL_BUSY', /being scrubbed/);

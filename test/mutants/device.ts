@@ -110,8 +110,8 @@ export const DEVICE: readonly Mutant[] = [
   {
     name: 'claim-ignored',
     file: 'device/claim.ts',
-    find: "throw busy(path, lockHolder(stats) ?? 'by another process');",
-    replace: "if (stats.size < 0n) throw busy(path, lockHolder(stats) ?? 'by another process');",
+    find: "throw busy(path, described(lockHolder(stats)) ?? 'by another process');",
+    replace: "if (stats.size < 0n) throw busy(path, 'by another process');",
     breaks: 'a device that others hold is taken all the same',
     tests: ['device/claim'],
   },

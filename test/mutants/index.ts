@@ -5,6 +5,7 @@ import { LOGS } from './logs.ts';
 import { MCACHE } from './mcache.ts';
 import type { Mutant } from './mutant.ts';
 import { OBJECTS } from './objects.ts';
+import { VERSIONS } from './versions.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   ...FORMAT,
@@ -13,4 +14,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...DEVICE,
   ...MCACHE,
   ...DAEMON,
+  ...VERSIONS,
 ];
