@@ -214,7 +214,13 @@ test('an active pool is scrubbed by its daemon; what wants the media for itself 
   assert.match(await done('scrub mp1 rate=1g'), /^mp1: clean; .* 367 pages, /);
   const { complete, counts } = JSON.parse(await done('scrub --json ./mp1.pool from=0x0'));
   assert.deepEqual([complete, counts.pages], [true, 367]);
-  for (const line of ['check mp1', 'repair mp1', 'repair -n mp1', 'upgrade mp1', 'upgrade -n mp1']) {
+  for (const line of [
+    'check mp1',
+    'repair mp1',
+    'repair -n mp1',
+    'upgrade mp1',
+    'upgrade -n mp1',
+  ]) {
     await refused(line, /mp1 is active: .* after 'mpool deactivate mp1'.*\(EBUSY\)/);
   }
 });
