@@ -156,7 +156,8 @@ function comparable(text: string, where: string): string {
 }
 
 const SCRIPT: readonly [line: string, input?: string][] = [
-  ['list -o name,total,label,health,mode'],
+  // Without devices: other tests make pools on some.
+  ['list -o name,total,label,health,mode mp1'],
   ['list mp1 nope'],
   ['get'],
   ['get -HN mp1'],
@@ -204,6 +205,26 @@ async function perform(where: string): Promise<string[]> {
   }
   return said;
 }
+
+test('an active pool is scrubbed by its daemon; what wants the media for itself stays refused', async () => {
+  await folder('scrub');
+  await writeFile('data', Buffer.alloc(1_500_000, 7));
+  await done('create mp1 mp1.pool size=64m capsz=1');
+  await done('activate mp1');
+  await done('mblock put mp1 data');
+  assert.match(await done('scrub mp1 rate=1g'), /^mp1: clean; .* 367 pages, /);
+  const { complete, counts } = JSON.parse(await done('scrub --json ./mp1.pool from=0x0'));
+  assert.deepEqual([complete, counts.pages], [true, 367]);
+  for (const line of [
+    'check mp1',
+    'repair mp1',
+    'repair -n mp1',
+    'upgrade mp1',
+    'upgrade -n mp1',
+  ]) {
+    await refused(line, /mp1 is active: .* after 'mpool deactivate mp1'.*\(EBUSY\)/);
+  }
+});
 
 test('verbs say of an active pool what they say of one that is not', async () => {
   const direct = await folder('script');

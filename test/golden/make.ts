@@ -1,34 +1,31 @@
 /**
- * Writes the golden image of the format as the code at hand writes it; to be run once, when a format
- * is released:  node build/test/golden/make.js VERSION
+ * Writes golden images as the code at hand writes them, when a format or a feature is released:
+ *   node build/test/golden/make.js DIRECTORY 512|4096
+ * A directory that is there is never written to: what a version released, every later one reads.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { gzipSync } from 'node:zlib';
-import { createPool } from '../../src/pool/create.ts';
-import { openPool } from '../../src/pool/open.ts';
-import { SimHost } from '../../src/testing/index.ts';
-import { fillGolden, GOLDEN_SIZES } from './content.ts';
+import { brotliCompressSync } from 'node:zlib';
+import { dumpPoolAt } from '../../src/pool/inspect.ts';
+import { CAPACITY, GROWN, STAGING, structuresPool } from './structures.ts';
 
-const version = process.argv[2];
-if (version === undefined) throw new Error('which version of the format?');
-const host = new SimHost({ seed: 2 });
-const environment = host.environment;
-for (const [name, sizeBytes] of Object.entries(GOLDEN_SIZES)) {
-  host.addDisk(`/golden/${name}`, { sizeBytes, kind: 'file' });
+const [name, sector] = process.argv.slice(2);
+const sectorBytes = Number(sector);
+if (name === undefined || (sectorBytes !== 512 && sectorBytes !== 4096)) {
+  throw new Error('say a new directory under test/golden, as format-2-512, and 512 or 4096');
 }
-await createPool(environment, {
-  name: 'golden',
-  capacity: { path: '/golden/capacity', mblockSizeBytes: 2 ** 20 },
-  staging: { path: '/golden/staging', mblockSizeBytes: 2 ** 20 },
-});
-const where = { places: ['/golden'], blockDevices: false };
-const pool = await openPool(environment, 'golden', { discard: false }, where);
-const content = await fillGolden(pool);
-await pool.close();
-const directory = `test/golden/format-${version}`;
-mkdirSync(directory, { recursive: true });
-writeFileSync(`${directory}/content.json`, `${JSON.stringify(content, null, 2)}\n`);
-for (const [name, sizeBytes] of Object.entries(GOLDEN_SIZES)) {
-  const image = host.disk(`/golden/${name}`).bytes(0, sizeBytes);
-  writeFileSync(`${directory}/${name}.img.gz`, gzipSync(image, { level: 9 }));
+const { host, content } = await structuresPool(sectorBytes);
+const directory = `test/golden/${name}`;
+mkdirSync(directory);
+const structures: unknown[] = [];
+const where = { places: [], blockDevices: true };
+for await (const each of dumpPoolAt(host, CAPACITY, where)) structures.push(each);
+for (const [file, path] of [
+  ['capacity', CAPACITY],
+  ['staging', STAGING],
+] as const) {
+  const image = host.disk(path).bytes(0, GROWN[path]);
+  writeFileSync(`${directory}/${file}.img.br`, brotliCompressSync(image));
 }
+writeFileSync(`${directory}/content.json`, `${JSON.stringify(content, null, 1)}\n`);
+const lines = structures.map((each) => JSON.stringify(each)).join('\n');
+writeFileSync(`${directory}/structures.jsonl.br`, brotliCompressSync(Buffer.from(lines)));

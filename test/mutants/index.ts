@@ -8,6 +8,7 @@ import type { Mutant } from './mutant.ts';
 import { NATIVE } from './native.ts';
 import { OBJECTS } from './objects.ts';
 import { WITNESSES } from './witnesses.ts';
+import { VERSIONS } from './versions.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   ...FORMAT,
@@ -19,4 +20,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...NATIVE,
   ...WITNESSES,
   ...FAILURES,
+  ...VERSIONS,
 ];

@@ -271,8 +271,8 @@ export class Daemon implements AsyncDisposable {
     for (;;) {
       const stop = signal?.aborted === true;
       const { report, ...progress } = await this.#ask('scrub.wait', { ticket, stop });
-      if (report !== undefined) return report;
       onProgress?.(progress);
+      if (report !== undefined) return report;
     }
   }
 
