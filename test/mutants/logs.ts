@@ -144,7 +144,7 @@ export const LOGS: readonly Mutant[] = [
     find: 'await confirmLogEnd(place, header, end);',
     replace: '',
     breaks: 'one wrong read makes a log be written over',
-    tests: ['crash/lies'],
+    tests: ['pool/lost-writes'],
   },
   {
     name: 'mlog-damage-ignored',

@@ -48,7 +48,7 @@ export const WITNESSES: readonly Mutant[] = [
     find: 'await this.#decide(target);',
     replace: 'this.onDurable(target);\n      await this.#decide(target);',
     breaks: 'frames bear witness of a compaction before the write that decides it',
-    tests: ['crash/witnesses'],
+    tests: ['pool/log-marks'],
   },
   {
     name: 'marks-unheard-when-opened',

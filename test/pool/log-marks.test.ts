@@ -6,11 +6,11 @@ import { test } from 'node:test';
 import { PAGE_BYTES } from '../../src/base/units.ts';
 import { generationsAhead, laterWitness, NO_WITNESS } from '../../src/format/log-frame.ts';
 import { lossAgainst } from '../../src/pool/log-evidence.ts';
-import { halvesOfId } from '../../src/format/object-id.ts';
-import { allSurvive } from '../../src/testing/index.ts';
+import { halvesOfId, type MlogId } from '../../src/format/object-id.ts';
+import { allSurvive, type VolatileOperation } from '../../src/testing/index.ts';
 import { DISK, logHost, newLog, openRig, reboot, reopenLog } from '../crash/log-rig.ts';
 import { PoolModel } from '../crash/model.ts';
-import { Rig } from '../crash/rig.ts';
+import { CAPACITY, Rig } from '../crash/rig.ts';
 import { newPool } from '../crash/sweep.ts';
 import { closeClean } from '../crash/verify.ts';
 
@@ -94,6 +94,35 @@ test('marks go along with commits, outlive compactions and closing, and go with 
   rig = await Rig.open(host, model);
   assert.deepEqual(marks(), [undefined, closed[1], closed[2]]);
   await closeClean(rig);
+});
+
+test('nothing is said of a compaction of MDC 1 before it is decided', async () => {
+  const { host, model } = await newPool({}, 512);
+  const rig = await Rig.open(host, model);
+  const id = await rig.newMlog();
+  await rig.append(id, 'a record', true);
+  const { pair } = rig.store.catalog.log;
+  const target = pair.places.find((place) => place !== pair.active.place)!;
+  const range = { offsetBytes: target.extent.pageAddress * PAGE_BYTES, lengthBytes: 512 };
+  const fault = host.addFault({ op: 'write', disk: CAPACITY, range, effect: { kind: 'hold' } });
+  const compacting = rig.store.catalog.log.compact().catch(() => {});
+  for (let i = 0; i < 1000 && fault.hits === 0; i++) await host.clock.advance(1);
+  assert.equal(fault.hits, 1, 'the deciding write is under way');
+  await rig.append(id, 'beside it', true);
+  const survivors = {
+    name: 'what is done',
+    survives: ({ inFlight }: VolatileOperation) => !inFlight,
+  };
+  const again = await Rig.open(host.crash({ survivors }), new PoolModel());
+  assert.equal(again.store.catalog.log.pair.active.generation, 1, 'it never came to be');
+  const log = await again.pool.mlogs.open(id as MlogId);
+  assert.equal(log.recordCount, 2);
+  await log.close();
+  assert.deepEqual(again.store.health.problems, []);
+  await closeClean(again);
+  fault.release();
+  await compacting;
+  await rig.closeAfterCut();
 });
 
 test('generations are compared in 32 bits, around their end too', () => {

@@ -303,6 +303,30 @@ test('read errors, and reads of another sector, are no loss', async () => {
   assert.ok(tried > 10);
 });
 
+test('a wrong read of a log that has no mark yet does not shorten it', async () => {
+  const { host, pool } = await made();
+  const id = await newLog(pool, 'staging');
+  await appendTo(pool, id, 'one', 'two', 'three');
+  let tried = 0;
+  for (const kind of ['stale', 'misdirected'] as const) {
+    for (let nth = 1; ; nth++) {
+      const fault = host.addFault({ op: 'read', disk: B, nth, effect: { kind } });
+      try {
+        const log = await pool.mlogs.open(id);
+        assert.equal(log.recordCount, 3, `${kind}, read ${nth}`);
+        await log.close();
+      } catch (error) {
+        if (!isMpoolError(error)) throw error;
+      }
+      fault.remove();
+      if (fault.hits === 0) break;
+      tried += 1;
+    }
+  }
+  assert.ok(tried > 4);
+  await closeClean({ host, pool });
+});
+
 test('a pool of before bears no witness, and expects none', async () => {
   const host = new SimHost({ seed: 3, keepTrace: false });
   for (const [path, file] of [
