@@ -1,4 +1,4 @@
-import type { Device } from '../device/device.ts';
+import type { Device, Durability } from '../device/device.ts';
 import { roundUp } from '../base/units.ts';
 import { CHUNK_HEADER_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from '../format/log-frame.ts';
 
@@ -31,15 +31,22 @@ export function recordFits(lengthBytes: number, at: LogRoom): boolean {
   return left <= Math.floor(rest / FRAME_BYTES_MAX) * (FRAME_BYTES_MAX - overhead) + lastFrame;
 }
 
+/** Of a log, sealed and not written yet. */
+export interface Frame {
+  /** As allocated; `bytes` is the part that is written. */
+  buffer: Uint8Array;
+  bytes: Uint8Array;
+  readonly offsetBytes: number;
+  readonly sequence: number;
+  readonly durability: Durability;
+  written: boolean;
+}
+
 /**
  * Puts zeros behind a frame's bytes, in one buffer.
  * @returns false, and nothing changed, when there is no memory for it: the frame is whole without them
  */
-export function addZeros(
-  device: Device,
-  frame: { buffer: Uint8Array; bytes: Uint8Array },
-  zeroBytes: number,
-): boolean {
+export function addZeros(device: Device, frame: Frame, zeroBytes: number): boolean {
   const frameBytes = frame.bytes.length;
   let larger: Uint8Array;
   try {

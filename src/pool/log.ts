@@ -20,7 +20,7 @@ import { type LogHeader, nextLogGeneration } from '../format/log-header.ts';
 import type { FlushGate } from './flush-gate.ts';
 import { type LogEnd, type LogPlace } from './log-scan.ts';
 import { writeLogHeader } from './log-place.ts';
-import { addZeros, recordFits } from './log-room.ts';
+import { addZeros, type Frame, recordFits } from './log-room.ts';
 
 /**
  * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
@@ -455,17 +455,24 @@ export class Log {
       this.#inFlight += 1;
       const { device, extent } = this.place;
       const zeroBytes = this.#inFlight === this.#unwritten.length ? this.#zerosBehind(frame) : 0;
+      const frameBytes = frame.bytes.length;
       const zeroing = zeroBytes > 0 && addZeros(device, frame, zeroBytes);
       this.#zeroing ||= zeroing;
-      const { buffer, bytes } = frame;
+      const { buffer, bytes, durability } = frame;
       this.#touchedBytes = Math.max(this.#touchedBytes, frame.offsetBytes + bytes.length);
       const offsetBytes = extent.pageAddress * PAGE_BYTES + frame.offsetBytes;
-      device.write(offsetBytes, bytes, frame.durability, (error) => {
+      const written = (error: MpoolError | null): void => {
         frame.written = true;
         if (zeroing) this.#zeroing = false;
         device.release(buffer);
         if (error !== null) this.fail(error);
         this.#reap();
+      };
+      device.write(offsetBytes, bytes, durability, (error) => {
+        const isFull = error?.code === 'ERR_MPOOL_NO_SPACE' && this.#failure === null;
+        if (!zeroing || !isFull) return written(error);
+        // A full file system may still have the blocks of the frame itself: deleting must not need new ones.
+        device.write(offsetBytes, bytes.subarray(0, frameBytes), durability, written);
       });
     }
   }
@@ -572,16 +579,6 @@ export class Log {
   #failed(): MpoolError {
     return new MpoolError('ERR_MPOOL_FAILED', 'the log', { cause: this.#failure });
   }
-}
-
-interface Frame {
-  /** As allocated; `bytes` is the part that is written. */
-  buffer: Uint8Array;
-  bytes: Uint8Array;
-  readonly offsetBytes: number;
-  readonly sequence: number;
-  readonly durability: Durability;
-  written: boolean;
 }
 
 type Waiter = { resolve: () => void; reject: (error: MpoolError) => void };

@@ -159,6 +159,14 @@ export const FAILURES: readonly Mutant[] = [
     tests: ['crash/faults'],
   },
   {
+    name: 'zeros-need-room',
+    file: 'pool/log.ts',
+    find: 'if (!zeroing || !isFull) return written(error);',
+    replace: 'if (error !== undefined) return written(error);',
+    breaks: 'on a full file system nothing can be deleted',
+    tests: ['e2e/thin-file'],
+  },
+  {
     name: 'half-a-record-goes-on',
     file: 'pool/log.ts',
     find: 'if (!first) this.fail(error as MpoolError);',
