@@ -22,8 +22,8 @@ export interface Feature {
 }
 
 /**
- * Logs bear witness of each other's ends: frame headers say up to where another log was durable, and MDC 1 has
- * log marks and losses. An older program would take a frame that bears witness for the end of its log.
+ * Logs bear witness of each other's ends: frame headers say up to where another log was durable, and MDC 1
+ * has log marks and losses. An older program would take a frame that bears witness for the end of its log.
  */
 const WITNESSES: Feature = { name: 'witnesses', word: 'incompatible', bit: 0 };
 

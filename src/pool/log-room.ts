@@ -1,6 +1,7 @@
-import type { Device } from '../device/device.ts';
+import type { Device, Done } from '../device/device.ts';
 import { roundUp } from '../base/units.ts';
 import { CHUNK_HEADER_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from '../format/log-frame.ts';
+import type { SealedFrame } from './open-frame.ts';
 
 /** Where a log stands. */
 export interface LogRoom {
@@ -57,11 +58,7 @@ export function recordFits(lengthBytes: number, at: LogRoom): boolean {
  * Puts zeros behind a frame's bytes, in one buffer.
  * @returns false, and nothing changed, when there is no memory for it: the frame is whole without them
  */
-export function addZeros(
-  device: Device,
-  frame: { buffer: Uint8Array; bytes: Uint8Array },
-  zeroBytes: number,
-): boolean {
+export function addZeros(device: Device, frame: SealedFrame, zeroBytes: number): boolean {
   const frameBytes = frame.bytes.length;
   let larger: Uint8Array;
   try {
@@ -75,4 +72,24 @@ export function addZeros(
   frame.buffer = larger;
   frame.bytes = larger;
   return true;
+}
+
+/**
+ * Writes a frame and the zeros behind it; when there is no space for these, the frame alone: a full file
+ * system may still have its blocks, and deleting must not need new ones.
+ * @param at.frameBytes of the frame without its zeros
+ * @param at.mayRetry whether it may be written once more
+ */
+export function writeZeroed(
+  device: Device,
+  { bytes, durability }: SealedFrame,
+  at: { offsetBytes: number; frameBytes: number; mayRetry: () => boolean },
+  done: Done,
+): void {
+  const { offsetBytes, frameBytes, mayRetry } = at;
+  device.write(offsetBytes, bytes, durability, (error) => {
+    const isFull = error?.code === 'ERR_MPOOL_NO_SPACE' && frameBytes < bytes.length;
+    if (!isFull || !mayRetry()) return done(error);
+    device.write(offsetBytes, bytes.subarray(0, frameBytes), durability, done);
+  });
 }

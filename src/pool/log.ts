@@ -24,7 +24,7 @@ import { type LogEnd, type LogPlace } from './log-scan.ts';
 import type { LogRider } from './log-marks.ts';
 import { OpenFrame, type SealedFrame } from './open-frame.ts';
 import { writeLogHeader } from './log-place.ts';
-import { addZeros, recordFits, zerosBehind } from './log-room.ts';
+import { addZeros, recordFits, writeZeroed, zerosBehind } from './log-room.ts';
 
 /**
  * The writing side of one log (docs/format.md §3): records become chunks of frames, frames become
@@ -472,12 +472,14 @@ export class Log {
       const { device, extent } = this.place;
       const isLast = this.#inFlight === this.#unwritten.length;
       const zeroBytes = isLast ? zerosBehind(this, frame, this.#touchedBytes) : 0;
+      const frameBytes = frame.bytes.length;
       const zeroing = zeroBytes > 0 && addZeros(device, frame, zeroBytes);
       this.#zeroing ||= zeroing;
       const { buffer, bytes } = frame;
       this.#touchedBytes = Math.max(this.#touchedBytes, frame.offsetBytes + bytes.length);
       const offsetBytes = extent.pageAddress * PAGE_BYTES + frame.offsetBytes;
-      device.write(offsetBytes, bytes, frame.durability, (error) => {
+      const mayRetry = (): boolean => this.#failure === null;
+      writeZeroed(device, frame, { offsetBytes, frameBytes, mayRetry }, (error) => {
         frame.written = true;
         if (zeroing) this.#zeroing = false;
         device.release(buffer);

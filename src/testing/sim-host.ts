@@ -209,8 +209,8 @@ export class SimHost implements Host {
   }
 
   /**
-   * There is no memory for the how-manieth buffer that a device of this host is asked for from now on, and for
-   * so many.
+   * There is no memory for the how-manieth buffer that a device of this host is asked for from now on, and
+   * for so many.
    * @returns how many of those did not come yet
    */
   failAllocations(nth: number, times = 1): () => number {

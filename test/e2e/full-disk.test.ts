@@ -50,7 +50,7 @@ test('a full file system fails its pools, and nothing else', { skip: noTmpfs() }
   }
   assert.equal(refused.code, 'ERR_MPOOL_NO_SPACE', refused.message);
   assert.match(refused.message!, /small\/p1: write: ENOSPC/);
-  assert.deepEqual(await health(), ['beside optimal', 'p1 optimal']);
+  assert.deepEqual(await health(), ['beside optimal', 'p1 degraded']);
   await client.get('delete', { as: POOL, ids: kept[POOL].splice(0, 3) });
   await isAllThere();
 
@@ -70,7 +70,7 @@ test('a full file system fails its pools, and nothing else', { skip: noTmpfs() }
     failed = await append();
   }
   assert.deepEqual([failed.code, failed.cause], ['ERR_MPOOL_FAILED', 'ERR_MPOOL_NO_SPACE']);
-  assert.deepEqual(await health(), ['beside optimal', 'p1 optimal']);
+  assert.deepEqual(await health(), ['beside optimal', 'p1 degraded']);
   await isAllThere();
 
   // And that of the pool's own metadata is the pool's.

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { isRoot } from '../device/places.ts';
-import { MIB, type Service } from './rig.ts';
+import { MIB } from './rig.ts';
 
 /** Why there can be none here. */
 export function noTmpfs(): string | false {
@@ -17,11 +17,16 @@ export function noTmpfs(): string | false {
   }
 }
 
+interface Owner {
+  readonly folder: string;
+  after(cleanUp: () => void): void;
+}
+
 export class SmallDisk {
   readonly path: string;
 
-  /** Until the daemon ended. */
-  constructor(service: Service, sizeBytes: number) {
+  /** Until its owner ended: a daemon that has it open. */
+  constructor(service: Owner, sizeBytes: number) {
     this.path = join(service.folder, 'small');
     mkdirSync(this.path);
     const options = `size=${sizeBytes / MIB}m,mode=0755`;

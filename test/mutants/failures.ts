@@ -48,7 +48,7 @@ export const FAILURES: readonly Mutant[] = [
     find: 'if (this.#look - io.look <= LOOKS) return;',
     replace: 'if (this.#look - io.look < LOOKS) return;',
     breaks: 'an operation is called slow before it is',
-    tests: ['pool/health'],
+    tests: ['device/io-watch'],
   },
   {
     name: 'slow-for-ever',
@@ -103,11 +103,11 @@ export const FAILURES: readonly Mutant[] = [
     tests: ['device/torn-ring'],
   },
   {
-    name: 'lost-ring-unread',
+    name: 'lost-ring-drops-entered',
     file: 'device/ring-engine.ts',
-    find: 'if (this.#lost !== undefined) return threadEngine.submit(request);',
+    find: 'for (const request of left) threadEngine.submit(request);',
     replace: '',
-    breaks: 'a lost ring is entered again and again',
+    breaks: 'what a lost ring had not taken is never answered',
     tests: ['device/torn-ring'],
   },
   {
@@ -159,11 +159,19 @@ export const FAILURES: readonly Mutant[] = [
     tests: ['crash/faults'],
   },
   {
+    name: 'zeros-need-room',
+    file: 'pool/log-room.ts',
+    find: 'if (!isFull || !mayRetry()) return done(error);',
+    replace: 'if (error !== undefined) return done(error);',
+    breaks: 'on a full file system nothing can be deleted',
+    tests: ['e2e/thin-file'],
+  },
+  {
     name: 'half-a-record-goes-on',
     file: 'pool/log.ts',
     find: 'if (!first) this.fail(error as MpoolError);',
     replace: '',
     breaks: 'what is appended after half a record is taken for its rest',
-    tests: ['crash/faults', 'pool/log.test'],
+    tests: ['pool/mlog'],
   },
 ];

@@ -458,6 +458,41 @@ test('a hundred thousand appends that are not waited for are all there, in few w
   await closeClean(setup);
 });
 
+test('without memory a record is in the log whole or not at all, and so is what follows', async () => {
+  const long = pattern(400_000);
+  let refusals = 0;
+  for (let nth = 1; nth <= 12; nth++) {
+    const setup = await freshPool({ sizeBytes: 32 * MIB });
+    const { host, pool } = setup;
+    const log = await newLog(pool, 2 * MIB);
+    const kept: Buffer[] = [Buffer.from('first')];
+    await log.append(kept[0]!, { sync: true });
+    const left = host.failAllocations(nth);
+    for (const record of [long, Buffer.from('next'), long, Buffer.from('last')]) {
+      await log.append(record, { sync: true }).then(
+        () => kept.push(record),
+        (error: { code: string }) => {
+          refusals += 1;
+          assert.match(error.code, /^ERR_MPOOL_(IO|FAILED)$/);
+        },
+      );
+    }
+    if (left() > 0) host.clearFaults();
+    await log.close().catch(() => {});
+    const again = await pool.mlogs.open(log.id);
+    const found = await allOf(again.records());
+    assert.deepEqual(
+      found.map(({ length }) => length),
+      kept.map(({ length }) => length),
+      `nth ${nth}`,
+    );
+    for (const [i, record] of found.entries()) assert.ok(kept[i]!.equals(record));
+    await again.close();
+    await closeClean({ host, pool });
+  }
+  assert.ok(refusals > 6, `${refusals} were refused`);
+});
+
 test('after a failed write a log says so for ever, and reading goes on', async () => {
   const setup = await freshPool();
   const { host, pool } = setup;
