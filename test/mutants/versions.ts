@@ -1,5 +1,4 @@
-// Pools of other versions, the upgrade of a pool, the repair of headers, what can be had of damaged logs, and scrubs
-// of active pools.
+// Pools of other versions, the upgrade of a pool, the repair of headers, and what can be had of damaged logs.
 import type { Mutant } from './mutant.ts';
 
 export const VERSIONS: readonly Mutant[] = [
@@ -149,29 +148,5 @@ export const VERSIONS: readonly Mutant[] = [
     replace: '',
     breaks: 'the space of a log is given away while what is left of it is read',
     tests: ['pool/salvaged'],
-  },
-  {
-    name: 'scrub-outlives-client',
-    file: 'daemon/server/control-service.ts',
-    find: '      session.scrubs.stopAll();\n',
-    replace: '',
-    breaks: 'a scrub goes on when nobody waits for it any more',
-    tests: ['daemon/client-scrub'],
-  },
-  {
-    name: 'scrub-twice',
-    file: 'daemon/server/scrubs.ts',
-    find: '    scrubbed.add(service);\n',
-    replace: '',
-    breaks: 'two scrubs of a pool have twice the rate',
-    tests: ['daemon/client-scrub'],
-  },
-  {
-    name: 'scrub-unstoppable',
-    file: 'daemon/client/daemon.ts',
-    find: "    signal?.addEventListener('abort', stop, { once: true });\n",
-    replace: '',
-    breaks: 'a scrub in the daemon cannot be ended',
-    tests: ['daemon/client-scrub'],
   },
 ];
