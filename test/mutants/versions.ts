@@ -63,9 +63,9 @@ export const VERSIONS: readonly Mutant[] = [
   {
     name: 'user-header-newer-repaired',
     file: 'pool/repair-logs.ts',
-    find: "    if (a === 'newer' || b === 'newer') return;\n    const active",
+    find: 'const b = await mendHeader(this.#steps, places[1]);',
     replace:
-      "    if (a === 'newer') return this.pair([places[1], places[1]]);\n    if (b === 'newer') return repairSpare(this.#steps, places[1], 2, this.#prng);\n    const active",
+      "const own = await mendHeader(this.#steps, places[1]);\n    const b = own === 'newer' ? undefined : own;",
     breaks: 'a repair writes over the header of a newer version',
     tests: ['cli/other-versions'],
   },
