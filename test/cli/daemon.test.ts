@@ -156,8 +156,7 @@ function comparable(text: string, where: string): string {
 }
 
 const SCRIPT: readonly [line: string, input?: string][] = [
-  // Without devices: other tests make pools on some.
-  ['list -o name,total,label,health,mode mp1'],
+  ['list -o name,total,label,health,mode'],
   ['list mp1 nope'],
   ['get'],
   ['get -HN mp1'],

@@ -1,6 +1,6 @@
 // Goal: an active pool is scrubbed by its daemon for a client that may manage it: with progress, at a rate, one at a
-//   time, ended by the client, its going, or the end of the pool, and gone on with from the cursor; and the records of a
-//   damaged log come through the daemon up to the damage. Method: a real daemon on a file with bits turned in it.
+//   time, ended by the client, its going, or the end of the pool, and gone on with from the cursor.
+// Method: a real daemon on a file with bits turned in it.
 import assert from 'node:assert/strict';
 import { open as openFile } from 'node:fs/promises';
 import { test } from 'node:test';
@@ -122,37 +122,4 @@ test('there is one at a time, which ends with its client, and with the pool', as
   const ended = await last;
   assert.equal(ended.complete, false);
   assert.match(ended.cursor!, /^0x/);
-});
-
-test('of a damaged log the records up to the damage come through the daemon', async (t) => {
-  const rig = await clientRig(t);
-  let pool = await rig.daemon.open(POOL);
-  const allocation = await pool.mlogs.alloc({ capacityBytes: MIB });
-  await allocation.commit();
-  const records = Array.from({ length: 40 }, (_, i) => Buffer.from(pattern(3000, i + 50)));
-  {
-    await using log = await pool.mlogs.open(allocation.id);
-    for (const record of records) await log.append(record, { sync: true });
-  }
-  await pool.close();
-  await damage(rig.path, records[20]!.subarray(0, 64), 9);
-  pool = await rig.daemon.open(POOL);
-  await refuses(() => pool.mlogs.open(allocation.id), 'ERR_MPOOL_CORRUPT');
-  for (let i = 0; i < 2; i++) {
-    await using log = await pool.mlogs.open(allocation.id, { salvage: true });
-    assert.equal(log.recordCount, 20);
-    const read: Uint8Array[] = [];
-    await assert.rejects(
-      async () => {
-        for await (const record of log.records()) read.push(record);
-      },
-      (error) => isMpoolError(error, 'ERR_MPOOL_CORRUPT') && /number 21 on/.test(error.message),
-    );
-    assert.deepEqual(
-      read.map((each) => Buffer.from(each)),
-      records.slice(0, 20),
-    );
-    await refuses(() => log.append('x', { sync: true }), 'ERR_MPOOL_READ_ONLY');
-  }
-  await pool.close();
 });

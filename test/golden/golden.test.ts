@@ -4,7 +4,15 @@
 // writer said; let the checker and the reader in Python (from docs/format.md alone) agree.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -22,8 +30,8 @@ import { type GoldenContent, readGolden } from './content.ts';
 import { structuresOn } from './rewrite.ts';
 
 const images = readdirSync('test/golden').filter((name) => name.startsWith('format-'));
-const directory = mkdtempSync(join(tmpdir(), 'mpool-golden-'));
-after(() => rmSync(directory, { recursive: true }));
+const top = mkdtempSync(join(tmpdir(), 'mpool-golden-'));
+after(() => rmSync(top, { recursive: true }));
 
 assert.ok(images.length > 0, 'there are golden images');
 
@@ -79,8 +87,11 @@ const STATES: Record<string, IsThere> = {
 
 for (const image of images) {
   const source = join('test/golden', image);
-  const capacity = join(directory, `${image}.capacity`);
-  const staging = join(directory, `${image}.staging`);
+  // Each alone: images that were made alike are of pools with one UUID.
+  const directory = join(top, image);
+  mkdirSync(directory);
+  const capacity = join(directory, 'capacity');
+  const staging = join(directory, 'staging');
   writeFileSync(capacity, unpacked(source, 'capacity.img'));
   writeFileSync(staging, unpacked(source, 'staging.img'));
   // Before the pool was ever open for writing.
@@ -106,7 +117,8 @@ for (const image of images) {
       );
       kinds.add(structure);
     }
-    assert.deepEqual([...kinds].toSorted(), STRUCTURES);
+    // Features may have more of them.
+    for (const structure of STRUCTURES) assert.ok(kinds.has(structure), structure);
     const { findings } = await check(capacity, { searchPlaces: [directory] });
     for (const [what, isThere] of Object.entries(STATES))
       assert.ok(isThere(wanted, findings), what);

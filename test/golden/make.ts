@@ -5,6 +5,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { brotliCompressSync } from 'node:zlib';
+import { crc32c } from '../../src/base/crc32c.ts';
 import { dumpPoolAt } from '../../src/pool/inspect.ts';
 import { CAPACITY, GROWN, STAGING, structuresPool } from './structures.ts';
 
@@ -13,7 +14,7 @@ const sectorBytes = Number(sector);
 if (name === undefined || (sectorBytes !== 512 && sectorBytes !== 4096)) {
   throw new Error('say a new directory under test/golden, as format-2-512, and 512 or 4096');
 }
-const { host, content } = await structuresPool(sectorBytes);
+const { host, content } = await structuresPool(sectorBytes, crc32c(Buffer.from(name)));
 const directory = `test/golden/${name}`;
 mkdirSync(directory);
 const structures: unknown[] = [];

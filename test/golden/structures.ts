@@ -52,8 +52,9 @@ async function newLog(pool: Pool, capacityBytes: number): Promise<MlogId> {
 /** @returns the machine with its power cut, and what the pool holds */
 export async function structuresPool(
   sectorBytes: 512 | 4096,
+  seed: number,
 ): Promise<{ host: SimHost; content: GoldenContent }> {
-  const host = new SimHost({ seed: sectorBytes, keepTrace: false });
+  const host = new SimHost({ seed, keepTrace: false });
   for (const [path, sizeBytes] of Object.entries(SIZES)) {
     host.addDisk(path, { sizeBytes, sectorBytes });
   }

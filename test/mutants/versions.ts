@@ -1,5 +1,4 @@
-// Pools of other versions, the upgrade of a pool, the repair of headers, what can be had of damaged logs, and scrubs
-// of active pools.
+// Pools of other versions, the upgrade of a pool, the repair of headers, and what can be had of damaged logs.
 import type { Mutant } from './mutant.ts';
 
 export const VERSIONS: readonly Mutant[] = [
@@ -64,9 +63,9 @@ export const VERSIONS: readonly Mutant[] = [
   {
     name: 'user-header-newer-repaired',
     file: 'pool/repair-logs.ts',
-    find: "    if (a === 'newer' || b === 'newer') return false;\n    const active",
+    find: 'const b = await mendHeader(this.#steps, places[1]);',
     replace:
-      "    if (a === 'newer') return this.pair([places[1], places[1]]);\n    if (b === 'newer') {\n      await repairSpare(this.#steps, places[1], 2, this.#prng);\n      return false;\n    }\n    const active",
+      "const own = await mendHeader(this.#steps, places[1]);\n    const b = own === 'newer' ? undefined : own;",
     breaks: 'a repair writes over the header of a newer version',
     tests: ['cli/other-versions'],
   },
