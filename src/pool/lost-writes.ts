@@ -140,7 +140,7 @@ export class LostWrites {
   /** Tells of losses, and remembers them as long as the objects are there. */
   async tell(losses: readonly NewLoss[]): Promise<void> {
     const { health, catalog, environment, readOnly } = this.#store;
-    const sinceMs = Math.floor(environment.clock.wallMs());
+    const sinceMs = Math.max(0, Math.floor(environment.clock.wallMs()));
     const fresh: Loss[] = [];
     for (const { id, fromBytes, toBytes, message } of losses) {
       const uniquifier = uniquifierOfHalves(id.low, id.high);
