@@ -1,6 +1,6 @@
-// What a scrub costs those who use the pool meanwhile: latencies of small reads, and how late the event loop is,
-// alone, beside a scrub of 100 MiB/s, and beside one without a bound. Rounds of the three follow each other, so that
-// what the machine does meanwhile falls on all of them.
+// What a scrub costs those who use the pool meanwhile: latencies of small reads, and how late the event loop
+// is, alone, beside a scrub of 100 MiB/s, and beside one without a bound. Rounds of the three follow each
+// other, so that what the machine does meanwhile falls on all of them.
 //   node build/bench/scrub-beside.js [FOLDER [ROUNDS [SECONDS]]]
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -9,8 +9,8 @@ import type { LogEnd, LogPlace } from './log-scan.ts';
 
 /**
  * What a device lost of a log although it had acknowledged it, told from what others say of the log. All
- * that is said was true when it was written, and a log that no device lost anything of never goes back; so whatever
- * contradicts it is a loss, whichever way the pool was stopped.
+ * that is said was true when it was written, and a log that no device lost anything of never goes back; so
+ * whatever contradicts it is a loss, whichever way the pool was stopped.
  */
 export interface LogLoss {
   /** Of the extent; of `generation`. */
@@ -119,7 +119,8 @@ export function lossMessage(place: LogPlace, loss: LogLoss): string {
   const at = place.extent.pageAddress * PAGE_BYTES;
   return (
     `${nameOfLog(place)}: ${path} acknowledged bytes ${fromBytes} to ${toBytes} ` +
-    `of generation ${generation} of this log, which begins at byte ${at} of the device, and lost them (${detail})`
+    `of generation ${generation} of this log, which begins at byte ${at} of the device, ` +
+    `and lost them (${detail})`
   );
 }
 

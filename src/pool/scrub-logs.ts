@@ -9,8 +9,8 @@ import { ChunkParser, type LogPlace, readLogHeader } from './log-scan.ts';
  * Verifies logs that others append to, erase and compact meanwhile.
  *
  * Invariant: what is told, were it only a note, was seen while the log was the same before and after: the
- * same log, of the same generation, open or not. What changed under the scan is looked at again, a few times; when it
- * changes each time, there is nothing old left in it to verify.
+ * same log, of the same generation, open or not. What changed under the scan is looked at again, a few
+ * times; when it changes each time, there is nothing old left in it to verify.
  */
 export class LogScrub {
   readonly #checks: LogChecks;

@@ -398,7 +398,7 @@ export class Store implements ReaderContext, MappableStore {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Also what comes to be held meanwhile: whoever began before the end did goes on until it holds something. */
+  /** Also what comes to be held meanwhile: whoever began before goes on until it holds something. */
   async #releaseHeld(attempt: (work: Promise<void>) => Promise<void>): Promise<void> {
     const released = new Set<Held>();
     for (;;) {
