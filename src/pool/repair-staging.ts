@@ -20,7 +20,8 @@ const PROOF_PAGES_MAX = 4096;
 
 /**
  * Where the staging device of a pool is that has no superblock any more: the one device that holds the
- * objects that the pool's metadata name there, each proven by a checksum that covers whose it is. Nothing is claimed.
+ * objects that the pool's metadata name there, each proven by a checksum that covers whose it is. Nothing
+ * is claimed.
  * @param options.besides the capacity device
  * @returns several when copies of it are about: nobody can tell which one counts
  */
