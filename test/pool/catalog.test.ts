@@ -266,25 +266,29 @@ test('a move that fails before its record gives the new space back, when nothing
   assert.ok(media.space.usage().usedPages > usedPages, 'and the next one succeeds');
 });
 
-test('records that contradict each other are corruption', async () => {
+test('records that contradict each other are corruption, unknown ones of a newer version', async () => {
   const object = encodeObjectRecord(recordOf(9));
   const { low, high } = newIdHalves(8, 1);
-  const cases: [string, Uint8Array[]][] = [
+  const cases: [string, Uint8Array[], code?: string][] = [
     ['an object twice', [object, object]],
     ['the deletion of nothing', [encodeDeletionRecord(low, high)]],
     ['a checkpoint that goes back', [encodeIdCheckpoint(9000), encodeIdCheckpoint(8000)]],
     ['a checkpoint below an object', [object, encodeIdCheckpoint(5)]],
-    ['an unknown record', [Uint8Array.of(99, 1, 0, 0)]],
+    ['an unknown record', [Uint8Array.of(99, 1, 0, 0)], 'ERR_MPOOL_VERSION'],
     ['half a record', [object.subarray(0, 20)]],
-    ['an unknown version', [Uint8Array.from(object, (byte, i) => (i === 1 ? 9 : byte))]],
+    [
+      'an unknown version',
+      [Uint8Array.from(object, (byte, i) => (i === 1 ? 9 : byte))],
+      'ERR_MPOOL_VERSION',
+    ],
     ['an object of another MDC', [encodeObjectRecord({ ...recordOf(9), idLow: 0x9102 })]],
   ];
-  for (const [name, records] of cases) {
+  for (const [name, records, code = 'ERR_MPOOL_CORRUPT'] of cases) {
     const host = logHost();
     const { media, catalog } = await create(host);
     for (const record of records) void catalog.log.pair.active.append(record);
     await catalog.log.pair.active.close();
     await media.device.close();
-    await assert.rejects(open(host), { code: 'ERR_MPOOL_CORRUPT' }, name);
+    await assert.rejects(open(host), { code }, name);
   }
 });
