@@ -226,12 +226,4 @@ export const FORMAT: readonly Mutant[] = [
     breaks: 'what frames of pools that there are bear witness of is half as much',
     tests: ['golden'],
   },
-  {
-    name: 'loss-bytes-moved',
-    file: 'format/log-mark.ts',
-    find: 'sinceMs: getU64(view, start + 16),\n    fromBytes: getU64(view, start + 24),',
-    replace: 'sinceMs: getU64(view, start + 24),\n    fromBytes: getU64(view, start + 16),',
-    breaks: 'a loss begins at the byte of its time',
-    tests: ['golden'],
-  },
 ];
