@@ -144,14 +144,15 @@ function begin(
 }
 
 function markProblem(mark: LogMark): string | undefined {
-  const { idLow, generation, sequence, durableBytes } = mark;
+  const { idLow, generation, sequence, durableBytes, crc } = mark;
   if (typeOfLow(idLow) !== OBJECT_TYPE_MLOG || !idIsRecordable(mark)) return 'no id of a log';
   if (!(generation >= 1 && generation <= GENERATION_MAX)) return `generation ${generation}`;
   if (sequence > SEQUENCE_MAX) return `sequence ${sequence}`;
   const possible = durableBytes >= LOG_HEADER_BYTES && Number.isSafeInteger(durableBytes);
   if (!possible || durableBytes % 512 !== 0) return `durable up to ${durableBytes}`;
   const isEmpty = durableBytes === LOG_HEADER_BYTES;
-  return isEmpty === (sequence === 0) ? undefined : 'its end and its last frame contradict';
+  const agrees = isEmpty === (sequence === 0) && (!isEmpty || crc === 0);
+  return agrees ? undefined : 'its end and its last frame contradict';
 }
 
 function lossProblem(loss: Loss): string | undefined {

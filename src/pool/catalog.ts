@@ -51,7 +51,7 @@ import {
   readLoss,
 } from '../format/log-mark.ts';
 import { LogMarks } from './log-marks.ts';
-import { NewestMblocks } from './newest-mblocks.ts';
+import { NewestObjects } from './newest-objects.ts';
 import type { Witnesses } from './witnesses.ts';
 import { LogPair, METADATA_RECORD_BYTES_MAX } from './log-pair.ts';
 import type { Log } from './log.ts';
@@ -85,7 +85,8 @@ export class Catalog {
   /** What devices lost of objects, by uniquifier, as far as it was noticed. */
   readonly losses: Map<number, Loss>;
   /** As they were when the pool was opened. */
-  readonly newestMblocks: NewestMblocks;
+  readonly newestMblocks: NewestObjects;
+  readonly newestLogs: NewestObjects;
   /** Objects with lower ones were there, or not, before the pool was opened. */
   readonly firstUniquifier: number;
   #logCount: number;
@@ -108,6 +109,7 @@ export class Catalog {
     this.#uniquifierLimit = uniquifierLimit;
     this.firstUniquifier = uniquifierLimit;
     this.newestMblocks = loaded.newest;
+    this.newestLogs = loaded.newestLogs;
     this.marks = loaded.marks;
     this.losses = loaded.losses;
     this.#logCount = loaded.logCount;
@@ -327,7 +329,9 @@ export class Catalog {
       }
     }
     if (bytes > 0) yield buffer.subarray(0, bytes);
-    const marks = this.marks?.current.slice(0, this.#marksMax()) ?? [];
+    // What there is no room for are the oldest.
+    const all = this.marks?.current ?? [];
+    const marks = all.slice(Math.max(0, all.length - this.#marksMax()));
     for (let from = 0; from < marks.length; from += OBJECTS_PER_SNAPSHOT_RECORD) {
       yield encodeLogMarks(marks.slice(from, from + OBJECTS_PER_SNAPSHOT_RECORD));
     }
@@ -391,7 +395,8 @@ class Loader {
   readonly table: ObjectTable;
   readonly marks: LogMarks | null;
   readonly losses = new Map<number, Loss>();
-  readonly newest = new NewestMblocks();
+  readonly newest = new NewestObjects();
+  readonly newestLogs = new NewestObjects();
   uniquifierLimit = 1;
   logCount = 0;
   readonly #object = blankObjectRecord();
@@ -436,8 +441,9 @@ class Loader {
     }
     const uniquifier = uniquifierOfHalves(object.idLow, object.idHigh);
     if (uniquifier >= this.uniquifierLimit) this.uniquifierLimit = uniquifier + 1;
-    if (typeOfLow(object.idLow) === OBJECT_TYPE_MLOG) this.logCount += 1;
-    else this.newest.add(object.idHigh, object.idLow);
+    const isLog = typeOfLow(object.idLow) === OBJECT_TYPE_MLOG;
+    if (isLog) this.logCount += 1;
+    (isLog ? this.newestLogs : this.newest).add(object.idHigh, object.idLow);
   }
 
   #remove(start: number, end: number): void {

@@ -34,6 +34,9 @@ export interface LogLook {
   moved: boolean;
 }
 
+/** A probe looks whether the log is as its mark says, and reads one frame's length behind that. */
+export type LookDepth = 'probe' | 'whole';
+
 /** So much behind the mark is looked at: what a log took in since a commit. */
 const LOOK_BYTES_MAX = 4 * MIB;
 /** Most frames are small, and the one below a mark is found in so much. */
@@ -46,15 +49,23 @@ const FRAMES_PER_SLICE = 4;
  * @param places of the log; or of both logs of an MDC
  * @throws ERR_MPOOL_IO
  */
-export async function lookAtLog(places: readonly LogPlace[], markOf: MarkOf): Promise<LogLook> {
-  const first = await look(places, markOf);
+export async function lookAtLog(
+  places: readonly LogPlace[],
+  markOf: MarkOf,
+  depth: LookDepth,
+): Promise<LogLook> {
+  const first = await look(places, markOf, depth);
   if (first.loss === undefined) return first;
   // A read that gave another sector, or an old one, is no loss.
-  const second = await look(places, markOf);
+  const second = await look(places, markOf, depth);
   return { ...second, witness: laterWitness(first.witness, second.witness) };
 }
 
-async function look(places: readonly LogPlace[], markOf: MarkOf): Promise<LogLook> {
+async function look(
+  places: readonly LogPlace[],
+  markOf: MarkOf,
+  depth: LookDepth,
+): Promise<LogLook> {
   const read = await Promise.all(places.map((place) => readLogHeader(place)));
   const headers = read.map((found) => (found.ok ? found.header : undefined));
   const generationOf = (header: LogHeader | undefined): number =>
@@ -69,7 +80,7 @@ async function look(places: readonly LogPlace[], markOf: MarkOf): Promise<LogLoo
   }
   const loss = lossOfHeader(mark, header);
   if (loss !== undefined) return { place, loss, witness: NO_WITNESS, moved: true };
-  return lookFrom(place, header, mark);
+  return lookFrom(place, header, mark, depth);
 }
 
 /** The header was durable before anything was said of the log. */
@@ -88,12 +99,13 @@ async function lookFrom(
   place: LogPlace,
   header: LogHeader,
   mark: LogMark | undefined,
+  depth: LookDepth,
 ): Promise<LogLook> {
   const expected = expectedOf(mark, header);
   const marked = expected && (await frameBelow(place, header, expected));
   if (expected !== undefined && marked === undefined) {
     // From the first frame on, to tell where they end.
-    const end = await framesFrom(place, header, FIRST_POSITION, NO_WITNESS);
+    const end = await framesFrom(place, header, FIRST_POSITION, NO_WITNESS, 'whole');
     const passed = {
       endBytes: Math.min(end.endBytes, expected.offsetBytes),
       passedExpected: false,
@@ -102,7 +114,7 @@ async function lookFrom(
     return { place, loss, witness: end.witness, moved: true };
   }
   const from = expected ?? FIRST_POSITION;
-  const end = await framesFrom(place, header, from, marked ?? NO_WITNESS);
+  const end = await framesFrom(place, header, from, marked ?? NO_WITNESS, depth);
   const { endBytes, knownBytes, witness } = end;
   const isFresh = header.generation === 1 && endBytes === LOG_HEADER_BYTES;
   const isAsMarked = mark === undefined ? isFresh : endBytes === expected?.offsetBytes;
@@ -177,8 +189,11 @@ async function framesFrom(
   header: LogHeader,
   from: FramePosition,
   before: LogWitness,
+  depth: LookDepth,
 ): Promise<FramesEnd> {
-  const cursor = new FrameCursor(place, header, { from });
+  const isProbe = depth === 'probe';
+  const endBytes = from.offsetBytes + FRAME_BYTES_MAX;
+  const cursor = new FrameCursor(place, header, { from, ...(isProbe && { endBytes }) });
   let witness = before;
   let knownBytes = header.committedBytes;
   let count = 0;
@@ -191,6 +206,7 @@ async function framesFrom(
       const { offsetBytes } = cursor.position;
       return { endBytes: offsetBytes, knownBytes: 0, witness };
     }
+    if (isProbe) return { endBytes: cursor.position.offsetBytes, knownBytes, witness };
     const left = await cursor.leftovers();
     return {
       endBytes: cursor.position.offsetBytes,

@@ -131,7 +131,8 @@ export async function secureLogTail(
   gate: FlushGate,
 ): Promise<void> {
   if (end.endBytes <= header.committedBytes) await writeLogHeader(place, header, 'durable');
-  if (end.closed || end.durableBytes >= end.endBytes) return;
+  // A closing frame too: the flush that was to make it durable may be the one that failed.
+  if (end.durableBytes >= end.endBytes) return;
   const { device, extent } = place;
   const both = device.allocate(2 * FRAME_BYTES_MAX);
   const buffer = both.subarray(0, FRAME_BYTES_MAX);

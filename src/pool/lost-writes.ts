@@ -108,14 +108,25 @@ export class LostWrites {
     return opened;
   }
 
+  /** A failed pool writes nothing: least of all to metadata that lost something, over the place of that. */
+  get #mayRemember(): boolean {
+    return !this.#store.readOnly && this.#store.failure === null;
+  }
+
   /** A log that opens has what it had lost: its device is the right one again. */
   async #foundWhole(places: readonly LogPlace[]): Promise<void> {
-    const { catalog, readOnly } = this.#store;
-    if (catalog.losses.size === 0 || readOnly) return;
+    const { catalog } = this.#store;
+    if (catalog.losses.size === 0 || !this.#mayRemember) return;
     for (const { objectId } of places) {
       const loss = catalog.losses.get(uniquifierOfHalves(objectId.low, objectId.high));
       if (loss === undefined) continue;
-      await catalog.recordLosses([{ ...loss, fromBytes: 0, toBytes: 0 }]);
+      try {
+        await catalog.recordLosses([{ ...loss, fromBytes: 0, toBytes: 0 }]);
+      } catch (error) {
+        // It is whole all the same, and can be read.
+        if (!isMpoolError(error)) throw error;
+        return;
+      }
       this.forget(objectId.low, objectId.high);
     }
   }
@@ -139,7 +150,7 @@ export class LostWrites {
 
   /** Tells of losses, and remembers them as long as the objects are there. */
   async tell(losses: readonly NewLoss[]): Promise<void> {
-    const { health, catalog, environment, readOnly } = this.#store;
+    const { health, catalog, environment } = this.#store;
     const sinceMs = Math.max(0, Math.floor(environment.clock.wallMs()));
     const fresh: Loss[] = [];
     for (const { id, fromBytes, toBytes, message } of losses) {
@@ -152,7 +163,7 @@ export class LostWrites {
       fresh.push({ idLow: id.low, idHigh: id.high, sinceMs: since, fromBytes, toBytes });
     }
     if (fresh.length === 0) return;
-    if (!readOnly) {
+    if (this.#mayRemember) {
       try {
         return await catalog.recordLosses(fresh);
       } catch (error) {

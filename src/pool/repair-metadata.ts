@@ -7,7 +7,7 @@ import type { Extent } from '../format/extent.ts';
 import { hasWitnesses } from '../format/features.ts';
 import { laterWitness, type LogWitness, NO_WITNESS } from '../format/log-frame.ts';
 import { encodeLogMarks, encodeLosses, type LogMark, type Loss } from '../format/log-mark.ts';
-import { halvesOfId, mdcLogIds, printIdHalves } from '../format/object-id.ts';
+import { halvesOfId, mdcLogIds, printIdHalves, UNIQUIFIER_MAX } from '../format/object-id.ts';
 import {
   encodeIdCheckpoint,
   encodeMdcRecord,
@@ -61,6 +61,8 @@ export interface RepairedMetadata {
   /** Where the logs of the metadata are, old and new. */
   metadata: readonly Extent[];
 }
+
+const GENERATIONS_LOST_MAX = 65_536;
 
 /**
  * Repairs MDC 0 and MDC 1. What cannot be appended to as it is, is written anew at free places, from all that
@@ -216,8 +218,10 @@ export class MetadataRepair {
     }
     const losses = [...state.losses, ...tailLosses(short, 'MDC 1', 'objects made or deleted')];
     const { places } = found;
-    const ahead = (short?.generation ?? 0) - found.header.generation;
-    const moved = ahead > 0 && (await this.#hasMoved(places[0].extent, places[1].extent));
+    const upTo = short?.generation ?? 0;
+    const moved =
+      upTo > found.header.generation &&
+      (await this.#hasMoved(places[0].extent, places[1].extent, upTo));
     if (moved) losses.push('the place of MDC 1, which moved: it is not known any more where it is');
     if (short !== undefined) state.addLostIds(short, found.header.generation, found.bytes.length);
     const at = locationIn(found.active, 0);
@@ -232,7 +236,8 @@ export class MetadataRepair {
       const [logA, logB] = extents;
       const gate = this.#media.gate;
       const last = Math.max(found.header.generation, short?.generation ?? 0);
-      const generation = nextLogGeneration(last);
+      // The log that does not count is of the generation before: above what was lost, it is no move of MDC 1.
+      const generation = nextLogGeneration(last, short === undefined ? 0 : last + 2);
       const pair = this.#places(OBJECT_SLOT, logA, logB);
       await writePair(pair, generation, state.records(), gate, this.#prng);
       await this.#nameMdc(logA, logB);
@@ -263,10 +268,14 @@ export class MetadataRepair {
     await writeSuperblocks(staging, { ...this.#superblock, deviceUuid: own.uuid });
   }
 
-  /** Whether logs of MDC 1 that are newer than those at these places are somewhere on the device. */
-  async #hasMoved(logA: Extent, logB: Extent): Promise<boolean> {
+  /**
+   * Whether logs of MDC 1 that are newer than those at these places are somewhere on the device.
+   * @param upTo those of later generations are what a repair left that was cut off
+   */
+  async #hasMoved(logA: Extent, logB: Extent, upTo = Infinity): Promise<boolean> {
     const places = this.#places(OBJECT_SLOT, logA, logB);
-    return hasNewerPair(places, this.#devices.capacity, this.#superblock.capacity.sizeBytes);
+    const { sizeBytes } = this.#superblock.capacity;
+    return hasNewerPair(places, this.#devices.capacity, sizeBytes, upTo);
   }
 
   #pagesFor(found: PairFound, objectCount: number): number {
@@ -365,9 +374,11 @@ class ObjectState {
   /** Ids that checkpoints may have allowed that the device lost. */
   addLostIds(short: LogLoss, generation: number, extentBytes: number): void {
     const { fromBytes, toBytes } = short;
-    const generations = short.generation - generation;
+    // No device loses more: what says so is not of this pool's life, and must not use up its ids.
+    const generations = Math.min(short.generation - generation, GENERATIONS_LOST_MAX);
     const lostBytes = generations > 0 ? (generations + 1) * extentBytes : toBytes - fromBytes;
-    this.#uniquifierLimit += ID_STEP * Math.ceil(lostBytes / RECORD_BYTES_MIN);
+    const ids = ID_STEP * Math.ceil(lostBytes / RECORD_BYTES_MIN);
+    this.#uniquifierLimit = Math.min(this.#uniquifierLimit + ids, UNIQUIFIER_MAX);
   }
 
   /**

@@ -87,6 +87,7 @@ export async function hasNewerPair(
   places: readonly [LogPlace, LogPlace],
   device: Device,
   sizeBytes: number,
+  upTo: number,
 ): Promise<boolean> {
   let known = 0;
   for (const place of places) {
@@ -102,7 +103,9 @@ export async function hasNewerPair(
           sectorBytes,
           extentBytes: Number.MAX_SAFE_INTEGER,
         });
-        if (header.ok && header.header.generation > known) return true;
+        if (!header.ok) continue;
+        const { generation } = header.header;
+        if (generation > known && generation <= upTo) return true;
       }
     }
   }

@@ -9,7 +9,7 @@ import { MblockCheck } from './check-data.ts';
 import { Findings } from './check-findings.ts';
 import type { CheckedDevice } from './check-logs.ts';
 import { lossMessage } from './log-evidence.ts';
-import { lookAtLog, type LogLook } from './log-look.ts';
+import { lookAtLog, type LogLook, type LookDepth } from './log-look.ts';
 import type { LogPlace } from './log-scan.ts';
 import type { NewLoss } from './lost-writes.ts';
 import { mdcOf } from './mdcs.ts';
@@ -17,9 +17,10 @@ import type { Store } from './store.ts';
 import { placeOfObject } from './user-log.ts';
 
 export const VERIFY_BYTES_DEFAULT = 64 * MIB;
-const LOGS_MAX = 1024;
+/** Of each, up to 4 MiB are read. */
+const LOGS_MAX = 128;
 /** A stop that looks clean is believed when so many of the newest logs are as a clean one leaves them. */
-const LOGS_PROBED = 16;
+const LOGS_PROBED = 17;
 const LOGS_IN_FLIGHT = 16;
 const MBLOCKS_IN_FLIGHT = 4;
 
@@ -57,11 +58,12 @@ class NewestCheck {
     const recovery = this.#recovery;
     this.#refuseShort(this.#store.lostWrites.between());
     const logs = this.#logs();
-    const probed = logs.splice(0, LOGS_PROBED);
     // A device that lost everything since the pool was opened shows the clean stop before that.
-    if (await this.#lookAt(probed)) recovery.unclean = true;
+    recovery.unclean ||= await this.#lookAt(logs.slice(0, LOGS_PROBED), 'probe');
     if (recovery.unclean) {
-      await this.#lookAt(logs);
+      recovery.verifiedLogs = 0;
+      this.#losses.length = 0;
+      await this.#lookAt(logs, 'whole');
       await this.#mblocks();
     }
     recovery.lostObjects = this.#losses.length;
@@ -77,17 +79,32 @@ class NewestCheck {
     this.#store.health.note('lost-writes', short.message);
   }
 
-  /** The logs whose marks are newest, and the root MDC: those of an MDC together. */
+  /**
+   * The root MDC, and the newest logs: those that have no mark yet before those whose marks are newest, and of
+   * each device in turn, for of a device that went back as a whole only the other one's can tell. Those of an
+   * MDC together.
+   */
   #logs(): LogPlace[][] {
-    const { catalog, poolRecords } = this.#store;
+    const { catalog, poolRecords, table } = this.#store;
     const found = new Map<bigint, LogPlace[]>();
     const add = (id: bigint): void => {
       const places = this.#placesOf(id);
       if (places !== undefined && found.size < LOGS_MAX) found.set(places[0], places[1]);
     };
     add(poolRecords.properties.rootMdc.logA);
-    for (const { idLow, idHigh } of catalog.marks?.newestFirst ?? [])
-      add(idFromHalves(idLow, idHigh));
+    const marks = catalog.marks!;
+    const isMarked = (idHigh: number, idLow: number): boolean =>
+      marks.of({ low: idLow, high: idHigh }) !== undefined;
+    const unmarked = catalog.newestLogs.newestFirst.filter((id) => !isMarked(id.idHigh, id.idLow));
+    const perClass: bigint[][] = [[], []];
+    for (const { idLow, idHigh } of [...unmarked, ...marks.newestFirst]) {
+      const index = table.find(idHigh, idLow);
+      if (index >= 0) perClass[table.mediaClass(index)]!.push(idFromHalves(idLow, idHigh));
+    }
+    const [first = [], second = []] = perClass;
+    for (let i = 0; i < Math.max(first.length, second.length) && found.size < LOGS_MAX; i++) {
+      for (const id of [first[i], second[i]]) if (id !== undefined) add(id);
+    }
     return [...found.values()];
   }
 
@@ -108,14 +125,14 @@ class NewestCheck {
   }
 
   /** @returns whether one of them is not as a clean stop leaves it */
-  async #lookAt(logs: readonly LogPlace[][]): Promise<boolean> {
+  async #lookAt(logs: readonly LogPlace[][], depth: LookDepth): Promise<boolean> {
     let unclean = false;
     const marks = this.#store.catalog.marks!;
     const markOf = (place: LogPlace): LogMark | undefined => marks.of(place.objectId);
     await inParallel(logs, LOGS_IN_FLIGHT, async (places) => {
       let look: LogLook;
       try {
-        look = await lookAtLog(places, markOf);
+        look = await lookAtLog(places, markOf, depth);
       } catch (error) {
         // A read error is no loss: whoever opens the log is told.
         if (!isMpoolError(error, 'ERR_MPOOL_IO')) throw error;

@@ -79,7 +79,14 @@ class History {
     const generation = view.getUint32(8, true);
     // Without zeros behind it, which are overwritten.
     const frame = Uint8Array.from(bytes.subarray(0, 64 + view.getUint32(24, true)));
-    this.written.push({ path, offsetBytes, bytes: frame, generation });
+    // One that is written once more, as the end of a log is when it is opened, says what it said before.
+    const isKnown = this.written.some(
+      (each) =>
+        each.path === path &&
+        each.offsetBytes === offsetBytes &&
+        Buffer.compare(each.bytes, frame) === 0,
+    );
+    if (!isKnown) this.written.push({ path, offsetBytes, bytes: frame, generation });
   };
 
   acknowledge(
