@@ -1,4 +1,4 @@
-/** Ids of the mblocks, or logs, that were committed last, in the order of their records; none is allocated for. */
+/** Ids of mblocks, or of logs, that were committed last, in the order of their records. */
 export class NewestObjects {
   readonly #high = new Uint32Array(NEWEST_OBJECTS_MAX);
   readonly #low = new Uint32Array(NEWEST_OBJECTS_MAX);

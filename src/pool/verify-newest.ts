@@ -80,9 +80,9 @@ class NewestCheck {
   }
 
   /**
-   * The root MDC, and the newest logs: those that have no mark yet before those whose marks are newest, and of
-   * each device in turn, for of a device that went back as a whole only the other one's can tell. Those of an
-   * MDC together.
+   * The root MDC, and the newest logs: those that have no mark yet before those whose marks are newest, and
+   * of each device in turn, for of a device that went back as a whole only the other one's can tell. Those
+   * of an MDC together.
    */
   #logs(): LogPlace[][] {
     const { catalog, poolRecords, table } = this.#store;
