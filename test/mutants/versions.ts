@@ -155,7 +155,7 @@ export const VERSIONS: readonly Mutant[] = [
     find: '      stopping.abort();\n      await ended;\n',
     replace: '      await ended;\n',
     breaks: 'a scrub goes on when nobody waits for it any more',
-    tests: ['daemon/client-scrub'],
+    tests: ['daemon/server-scrub'],
   },
   {
     name: 'scrub-twice',
