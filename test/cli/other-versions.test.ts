@@ -231,7 +231,7 @@ for (const { name, make, may = [], ordinary = false, said } of KINDS) {
     writeFileSync('text', 'some text');
     const files = ['capacity', 'staging'];
     const hashes = files.map(hashOf);
-    const states = files.map(stateOf);
+    const states = files.map(ordinary ? hashOf : stateOf);
     const [mblock] = content.mblocks.keys();
     const [mlog] = content.mlogs.keys();
     for (const target of ['./capacity', 'p1']) {
@@ -244,7 +244,9 @@ for (const { name, make, may = [], ordinary = false, said } of KINDS) {
           .replace('MLOG', `0x${mlog!.toString(16)}`);
         const { status, out, err } = await tool(line);
         const told = `${line}: ${status}\n${out.slice(0, 500)}\n${err}`;
-        assert.deepEqual(files.map(stateOf), states, `something was written by ${told}`);
+        // MDC 0, which is understood, may have been made durable by writing its last frame once more.
+        const now = files.map(ordinary ? hashOf : stateOf);
+        assert.deepEqual(now, states, `something was written by ${told}`);
         if (may.includes(manner)) assert.deepEqual([status, err], [0, ''], told);
         else if (manner === 'judge') judged(line, { status, out, err }, said);
         else {
