@@ -40,9 +40,15 @@ async function tear(t: TestContext, engine: string, how: string, nextEngine: str
   const path = join(temporaryFolder(t, join(process.cwd(), 'build')), 'device.img');
   writeFileSync(path, new Uint8Array(16 * MIB));
   const args = [program('torn-ring-child'), path, engine, how];
-  // Newer ones have a ring of their own, and end the process when it is taken away.
-  const env = { ...process.env, UV_USE_IO_URING: '0' };
-  const { stdout } = await run(process.execPath, args, { env, timeout: TIMEOUT_MS });
+  // The event loop of newer Nodes has a ring of its own, and ends the process when that is refused.
+  const libuv = /^libuv: io_uring_enter/m;
+  const { stdout, stderr } = await run(process.execPath, args, { timeout: TIMEOUT_MS }).catch(
+    (error: { stdout: string; stderr: string }) => {
+      if (libuv.test(error.stderr)) return error;
+      throw error;
+    },
+  );
+  if (libuv.test(stderr)) return t.skip('libuv ends a process whose own ring is refused');
   const told = JSON.parse(stdout) as Told;
   if (told.before !== engine) return t.skip(`${engine} is not to be had here`);
   assert.deepEqual(told.failures, [], 'every operation succeeds');
