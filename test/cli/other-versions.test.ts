@@ -231,7 +231,9 @@ for (const { name, make, may = [], ordinary = false, said } of KINDS) {
     writeFileSync('text', 'some text');
     const files = ['capacity', 'staging'];
     const hashes = files.map(hashOf);
-    const states = files.map(ordinary ? hashOf : stateOf);
+    // MDC 0 is opened, and its last frame made durable, before MDC 1 is seen to be newer.
+    const stateNow = name.includes('MDC 1') ? hashOf : stateOf;
+    const states = files.map(stateNow);
     const [mblock] = content.mblocks.keys();
     const [mlog] = content.mlogs.keys();
     for (const target of ['./capacity', 'p1']) {
@@ -244,9 +246,7 @@ for (const { name, make, may = [], ordinary = false, said } of KINDS) {
           .replace('MLOG', `0x${mlog!.toString(16)}`);
         const { status, out, err } = await tool(line);
         const told = `${line}: ${status}\n${out.slice(0, 500)}\n${err}`;
-        // MDC 0, which is understood, may have been made durable by writing its last frame once more.
-        const now = files.map(ordinary ? hashOf : stateOf);
-        assert.deepEqual(now, states, `something was written by ${told}`);
+        assert.deepEqual(files.map(stateNow), states, `something was written by ${told}`);
         if (may.includes(manner)) assert.deepEqual([status, err], [0, ''], told);
         else if (manner === 'judge') judged(line, { status, out, err }, said);
         else {

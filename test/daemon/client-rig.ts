@@ -1,7 +1,9 @@
 /** A daemon that can be killed and started again, a pool of it, and clients whose waiting is short. */
+import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -80,4 +82,19 @@ export async function clientRig(
       if (activate) await daemon.activate(path);
     },
   };
+}
+
+/** Turns a bit of the first place that holds these bytes. */
+export async function damage(path: string, bytes: Uint8Array, offsetBytes = 0): Promise<number> {
+  const file = await openFile(path, 'r+');
+  try {
+    const { buffer } = await file.read(Buffer.alloc(64 * MIB), 0, 64 * MIB, 0);
+    const at = buffer.indexOf(bytes) + offsetBytes;
+    assert.ok(at > 0, 'it is on the device');
+    await file.write(Uint8Array.of(buffer[at]! ^ 4), 0, 1, at);
+    await file.sync();
+    return at;
+  } finally {
+    await file.close();
+  }
 }

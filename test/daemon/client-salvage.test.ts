@@ -1,26 +1,10 @@
 // Goal: the records of a damaged log come through the daemon up to the damage, as they do without it.
 // Method: a real daemon on a file with a bit turned in a frame of a log.
 import assert from 'node:assert/strict';
-import { open as openFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { isMpoolError } from '../../src/base/errors.ts';
 import { pattern, refuses } from '../pool/pool-host.ts';
-import { clientRig, MIB, POOL } from './client-rig.ts';
-
-/** Turns a bit of the first place that holds these bytes. */
-async function damage(path: string, bytes: Uint8Array, offsetBytes = 0): Promise<number> {
-  const file = await openFile(path, 'r+');
-  try {
-    const { buffer } = await file.read(Buffer.alloc(64 * MIB), 0, 64 * MIB, 0);
-    const at = buffer.indexOf(bytes) + offsetBytes;
-    assert.ok(at > 0, 'it is on the device');
-    await file.write(Uint8Array.of(buffer[at]! ^ 4), 0, 1, at);
-    await file.sync();
-    return at;
-  } finally {
-    await file.close();
-  }
-}
+import { clientRig, damage, MIB, POOL } from './client-rig.ts';
 
 test('of a damaged log the records up to the damage come through the daemon', async (t) => {
   const rig = await clientRig(t);

@@ -2,13 +2,12 @@
 //   time, ended by the client, its going, or the end of the pool, and gone on with from the cursor.
 // Method: a real daemon on a file with bits turned in it.
 import assert from 'node:assert/strict';
-import { open as openFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MblockId, ScrubProgress } from '../../src/client.ts';
 import { isMpoolError } from '../../src/base/errors.ts';
 import { pattern, refuses } from '../pool/pool-host.ts';
-import { type ClientRig, clientRig, MIB, PAGE, POOL } from './client-rig.ts';
+import { type ClientRig, clientRig, damage, MIB, PAGE, POOL } from './client-rig.ts';
 
 const BYTES = 900 * 1024;
 const COUNT = 12;
@@ -24,21 +23,6 @@ async function filled(rig: ClientRig): Promise<MblockId[]> {
   }
   await pool.close();
   return ids;
-}
-
-/** Turns a bit of the first place that holds these bytes. */
-async function damage(path: string, bytes: Uint8Array, offsetBytes = 0): Promise<number> {
-  const file = await openFile(path, 'r+');
-  try {
-    const { buffer } = await file.read(Buffer.alloc(64 * MIB), 0, 64 * MIB, 0);
-    const at = buffer.indexOf(bytes) + offsetBytes;
-    assert.ok(at > 0, 'it is on the device');
-    await file.write(Uint8Array.of(buffer[at]! ^ 4), 0, 1, at);
-    await file.sync();
-    return at;
-  } finally {
-    await file.close();
-  }
 }
 
 test('a scrub finds what is wrong, tells how far it is, and is as one of the pool itself', async (t) => {
